@@ -1,0 +1,1 @@
+"""Searches for pixels inside a budget."""

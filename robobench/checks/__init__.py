@@ -1,0 +1,1 @@
+"""Commands that check something: one file each."""

@@ -1,0 +1,1 @@
+"""Composite scores over the conditions of a suite."""

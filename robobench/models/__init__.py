@@ -1,0 +1,1 @@
+"""Where models come from: a handle, and one file per source."""

@@ -1,0 +1,1 @@
+"""The models of the quickstart and how they were trained."""

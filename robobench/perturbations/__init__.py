@@ -1,0 +1,1 @@
+"""Functions of pixels: one file per idea."""

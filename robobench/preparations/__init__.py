@@ -1,0 +1,1 @@
+"""Things made once by a model and given to conditions by name."""

@@ -1,0 +1,1 @@
+"""Suites: the schema, and YAML files read into it."""
