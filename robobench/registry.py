@@ -21,6 +21,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from robobench.errors import BadParameter, RobobenchError, UnknownName, nearest
+from robobench.types import Step
 
 __all__ = ["Field", "Plugin", "Registry"]
 
@@ -95,7 +96,7 @@ class Registry:
         Not strict: text is read as the field's type, for parameters that came in a SPEC.
         """
         plugin = self.get(name)
-        model = schema(plugin.cls)
+        model = schema(plugin.cls)  # type: ignore[arg-type]
         given = dict(params or {})
         unknown = [k for k in given if k not in model.model_fields]
         if unknown:
@@ -170,3 +171,27 @@ REGISTRIES: Mapping[str, Registry] = {
     r.folder: r
     for r in (perturbations, interventions, attacks, preparations, metrics, formulas, models, data)
 }
+
+STEPS = (perturbations, interventions, attacks)
+
+
+def find_step(name: str) -> Plugin:
+    """The perturbation, intervention or attack of that name. Raises UnknownName."""
+    for registry in STEPS:
+        try:
+            return registry.get(name)
+        except UnknownName:
+            continue
+    known = [n for registry in STEPS for n in registry.names()]
+    raise UnknownName(f"unknown perturbation, intervention or attack {name!r}; {nearest(name, known)}")
+
+
+def instance_of(step: Step) -> Any:
+    """The plug-in of a step with its parameters, which are canonical and were checked before."""
+    registry = next(r for r in STEPS if r.kind == step.kind)
+    return registry.build(step.name, step.params, strict=False)
+
+
+def build_step(plugin: Plugin, params: Mapping[str, Any]) -> Any:
+    """An instance of a step's plug-in. Raises BadParameter."""
+    return next(r for r in STEPS if r.kind == plugin.kind).build(plugin.name, params)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+CLEAN = "clean"
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 
@@ -204,7 +205,8 @@ class Condition:
 
     @property
     def clean(self) -> bool:
-        return not self.steps
+        """Untouched images of the base data set, under its own or a shift's read-out."""
+        return self.ladder == CLEAN
 
     @property
     def attack(self) -> Step | None:

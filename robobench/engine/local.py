@@ -1,0 +1,201 @@
+"""Work items carried out one after the other on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from robobench.contracts import LoadedModel, Task
+from robobench.engine.frames import Frames, cache_folder, open_frames
+from robobench.engine.plan import Plan
+from robobench.engine.prepare import Prepared
+from robobench.engine.provenance import provenance
+from robobench.engine.resolve import DataSet, Resolved
+from robobench.engine.sweep import Bench, failure, sweep
+from robobench.errors import ModelError, RobobenchError, StoreError
+from robobench.store import Store
+from robobench.types import CellFailure, CellRows, ModelId, View, WorkItem
+
+
+class Progress(Protocol):
+    """Told how the work goes on."""
+
+    def begin(self, cost: int) -> None: ...
+
+    def model(self, name: str) -> None: ...
+
+    def advance(self, item: WorkItem, failures: int) -> None: ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def begin(self, cost: int) -> None: ...
+
+    def model(self, name: str) -> None: ...
+
+    def advance(self, item: WorkItem, failures: int) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run did. Everything committed is in the store, also when it was interrupted."""
+
+    rows: int = 0
+    failures: list[CellFailure] = field(default_factory=list)
+    undecodable: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+@dataclass
+class Local:
+    """The executor of one machine.
+
+    device: `cpu`, `cuda`, `cuda:1`, `mps`. batch_size: images of a passive forward pass; no number
+    depends on it. fail_fast: stop at the first failure instead of going on with the rest.
+    """
+
+    resolved: Resolved
+    store: Store
+    task: Task
+    device: str
+    batch_size: int = 64
+    fail_fast: bool = False
+    progress: Progress = field(default_factory=Silent)
+    cache: Path | None = field(default_factory=cache_folder)
+    frames: dict[tuple[str, View], Frames] = field(default_factory=dict)
+
+    def run(self, plan: Plan) -> Outcome:
+        """Carry the plan out. Ctrl-C ends it cleanly; StoreError (a full disk) ends it at once."""
+        outcome = Outcome()
+        self.progress.begin(plan.cost)
+        try:
+            with _repeatable():
+                for model, items in groupby(plan.items, key=lambda i: i.model):
+                    self._model(model, list(items), outcome)
+                    if self.fail_fast and outcome.failures:
+                        break
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+        return outcome
+
+    def _model(self, model: ModelId, items: list[WorkItem], outcome: Outcome) -> None:
+        self.progress.model(model.name)
+        try:
+            loaded = self._load(model)
+        except StoreError:
+            raise
+        except Exception as error:
+            for item in items:
+                self._fail(item, error, outcome)
+            return
+        for item in items:
+            self._item(item, loaded, outcome)
+            if self.fail_fast and outcome.failures:
+                return
+
+    def _load(self, model: ModelId) -> LoadedModel:
+        """Load a model; its weights must be those of the rows that the store has of it."""
+        known = [*self.resolved.models, *self.resolved.helpers.values()]
+        loaded = next(m for m in known if m.id.digest == model.digest).load(self.device)
+        for record in self.store.provenance():
+            earlier = record["provenance"]["model"]
+            if earlier["digest"] == model.digest and earlier["weights"] != loaded.card.weights:
+                raise ModelError(
+                    f"{model.name}: loaded with other weights ({loaded.card.weights}) than the rows in the "
+                    f"store ({earlier['weights']}): the checkpoint behind the name has changed; use --out"
+                )
+        return loaded
+
+    def _item(self, item: WorkItem, model: LoadedModel, outcome: Outcome) -> None:
+        data = self.resolved.data[item.data]
+        try:
+            frames = self._frames(data, model)
+            prepared = Prepared(
+                self.resolved, self.store, item.model, data, frames, self.device,
+                lambda who: model if who.digest == item.model.digest else self._load(who),
+            )  # fmt: skip
+            prepared.ensure(item.cells, item.ids)
+            bench = Bench(
+                model, data, frames, self.task, self.resolved.suite.seed, self.resolved.suite.lot,
+                self.device, self.batch_size, prepared.inputs,
+            )  # fmt: skip
+            results = list(sweep(item, bench))
+        except StoreError:
+            raise
+        except Exception as error:
+            self._fail(item, error, outcome)
+            return
+        self._commit(item, results, model, outcome)
+        if frames.undecodable:
+            self.store.exclude(data.revision, frames.undecodable)
+            outcome.undecodable.update(frames.undecodable)
+
+    def _commit(
+        self, item: WorkItem, results: list[CellRows | CellFailure], model: LoadedModel, outcome: Outcome
+    ) -> None:
+        done = [r for r in results if isinstance(r, CellRows)]
+        failed = [r for r in results if isinstance(r, CellFailure)]
+        if done:
+            kept = {r.cell.key: frozenset(r.rows["image_id"].to_pylist()) for r in done}
+            written = replace(item, missing=kept, cells=tuple(r.cell for r in done))
+            record = provenance(self.resolved, item.model, model.card, item.data, self.device)
+            self.store.put(written, [r.rows for r in done], record)
+            outcome.rows += sum(len(ids) for ids in kept.values())
+        for entry in failed:
+            self.store.put_failure(entry)
+        outcome.failures.extend(failed)
+        self.progress.advance(item, len(failed))
+
+    def _fail(self, item: WorkItem, error: Exception, outcome: Outcome) -> None:
+        """The whole item failed: a record for each of its cells."""
+        for cell in item.cells:
+            if cell.key in item.missing:
+                entry = failure(cell, tuple(sorted(item.missing[cell.key])), error)
+                self.store.put_failure(entry)
+                outcome.failures.append(entry)
+        self.progress.advance(item, len(item.missing))
+
+    def _frames(self, data: DataSet, model: LoadedModel) -> Frames:
+        view = data.view or model.card.view
+        if view is None:
+            raise RobobenchError(
+                "`view: native`, and this model names no view of its own: give the suite one"
+            )
+        key = (data.revision, view)
+        if key not in self.frames:
+            self.frames[key] = open_frames(data, view, self.cache)
+        return self.frames[key]
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Float arithmetic that repeats: no TF32, no autotuned kernels, while a run lasts."""
+    import torch
+
+    before = (
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision(),
+    )
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[0], before[1]
+        torch.set_float32_matmul_precision(before[2])
+
+
+def best_device() -> str:
+    """The accelerator when there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

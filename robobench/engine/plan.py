@@ -1,0 +1,88 @@
+"""What is still to be done: the image ids each cell lacks, cut into work items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from robobench.engine.resolve import Resolved, cells
+from robobench.registry import instance_of
+from robobench.types import Cell, Condition, WorkItem
+
+ITEM_PASSES = 2000  # forward passes of an item: about a minute on one CPU core at 224 px
+ATTACK_LOTS = 4  # an attack's item holds at least so many lots, or refilling them gains nothing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a suite, what the store has of them, and the items that are left."""
+
+    cells: tuple[Cell, ...]
+    items: tuple[WorkItem, ...]
+    wanted: Mapping[str, int]  # images per cell
+    missing: Mapping[str, int]
+
+    @property
+    def cost(self) -> int:
+        """Forward passes that are left, a backward one counted as two."""
+        return sum(item.cost for item in self.items)
+
+
+def plan(resolved: Resolved, have: Mapping[str, set[str]]) -> Plan:
+    """Cut what is missing into items of one model on one data set, in the visiting order."""
+    found = cells(resolved)
+    wanted: dict[str, int] = {}
+    missing: dict[str, frozenset[str]] = {}
+    for cell in found:
+        ids = resolved.ids(cell.condition)
+        wanted[cell.key] = len(ids)
+        missing[cell.key] = frozenset(ids) - have.get(cell.key, set())
+    groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    for cell in found:
+        ladder = cell.condition.ladder if cell.condition.attack else ""
+        groups[cell.model.digest, cell.condition.data, ladder].append(cell)
+    items = [item for group in groups.values() for item in _items(resolved, group, missing) if item.cost]
+    return Plan(found, tuple(items), wanted, {k: len(v) for k, v in missing.items()})
+
+
+def price(condition: Condition) -> int:
+    """Forward passes for one image."""
+    if condition.attack is None:
+        return condition.worst_of
+    return int(instance_of(condition.attack).cost)
+
+
+def _items(
+    resolved: Resolved, group: list[Cell], missing: Mapping[str, frozenset[str]]
+) -> Iterable[WorkItem]:
+    """Cut a group's images at multiples of the lot in the visiting order.
+
+    The borders do not depend on what is missing, so that the lots of an attack hold the same images
+    whenever they are computed.
+    """
+    lot = resolved.suite.lot
+    attack = group[0].condition.attack is not None
+    each = sum(price(c.condition) for c in group)
+    size = max(ITEM_PASSES // max(each, 1) // lot, ATTACK_LOTS if attack else 1) * lot
+    order = resolved.data[group[0].condition.data].order
+    usable = frozenset().union(*(resolved.ids(c.condition) for c in group))
+    for start in range(0, len(order), size):
+        ids = order[start : start + size]
+        lacking = {c.key: missing[c.key] & set(ids) for c in group}
+        left = [c for c in group if lacking[c.key]]
+        if not left:
+            continue
+        # a level of an attack ladder starts from who fell at the smaller ones
+        names = {n for c in left for n in (*c.condition.lower, c.condition.name)}
+        needed = tuple(c for c in group if c.condition.name in names)
+        wanted = usable if attack else frozenset().union(*(lacking[c.key] for c in left))
+        images = tuple(i for i in ids if i in wanted)
+        yield WorkItem(
+            model=group[0].model,
+            data=group[0].condition.data,
+            ids=images,
+            cells=needed,
+            missing={c.key: lacking[c.key] for c in left},
+            cost=sum(price(c.condition) for c in needed) * len(images),
+        )

@@ -1,0 +1,114 @@
+"""Preparations: made once by a model over images, kept by content key, handed to conditions by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from robobench import registry
+from robobench.contracts import LoadedModel
+from robobench.draws import Draws
+from robobench.engine.frames import Frames, batches
+from robobench.engine.resolve import DataSet, Resolved
+from robobench.errors import RobobenchError
+from robobench.store import Store
+from robobench.suite.suite import PreparationEntry
+from robobench.types import Cell, ImageBatch, ModelId
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Loader = Callable[[ModelId], LoadedModel]
+
+
+@dataclass
+class Prepared:
+    """The preparations of one model on one data set, made when first asked for."""
+
+    resolved: Resolved
+    store: Store
+    model: ModelId
+    data: DataSet
+    frames: Frames
+    device: str
+    load: Loader
+    rows: dict[str, dict[str, Mapping[str, Tensor]]] = field(default_factory=dict)
+    whole: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def ensure(self, cells: Sequence[Cell], ids: Sequence[str]) -> None:
+        """Make what the cells need for these images and the store does not hold."""
+        for entry in self._needed(cells):
+            key = self.resolved.preparation_key(entry, self.model, self.data)
+            if registry.preparations.get(entry.plugin).cls.per_image:
+                self._ensure_rows(entry, key, ids)
+            elif key not in self.whole:
+                self.whole[key] = self._load(key, ()) or self._make(entry, key, self.data.ids, keep=())
+
+    def inputs(self, cell: Cell, batch: ImageBatch) -> Mapping[str, Tensor]:
+        """The tensors a condition asks for, by `preparation/input`, one row per image of the batch."""
+        import torch
+
+        found: dict[str, Tensor] = {}
+        for entry in self._needed([cell]):
+            key = self.resolved.preparation_key(entry, self.model, self.data)
+            if key in self.whole:
+                tensors = self.whole[key]
+            else:
+                mine = self.rows[key]
+                names = next(iter(mine.values()))
+                tensors = {n: torch.stack([mine[i][n] for i in batch.ids]) for n in names}
+            for name, values in tensors.items():
+                found[f"{entry.name}/{name}"] = values.to(batch.pixels.device)
+        return found
+
+    def _needed(self, cells: Sequence[Cell]) -> list[PreparationEntry]:
+        names = {p for c in cells for s in c.condition.steps for p in s.inputs.values()}
+        return [entry for entry in self.resolved.suite.preparations if entry.name in names]
+
+    def _ensure_rows(self, entry: PreparationEntry, key: str, ids: Sequence[str]) -> None:
+        mine = self.rows.setdefault(key, {})
+        for held, path in self.store.prepared(key):
+            if not set(held).issubset(mine) and set(held).intersection(ids):
+                self._take(mine, held, _tensors(path))
+        lacking = [i for i in ids if i not in mine and i not in self.frames.undecodable]
+        if lacking:
+            made = self._make(entry, key, lacking, keep=lacking)
+            self._take(mine, [i for i in lacking if i not in self.frames.undecodable], made)
+
+    def _take(
+        self, mine: dict[str, Mapping[str, Tensor]], ids: Sequence[str], tensors: Mapping[str, Tensor]
+    ) -> None:
+        for row, image in enumerate(ids):
+            mine[image] = {name: values[row] for name, values in tensors.items()}
+
+    def _load(self, key: str, ids: tuple[str, ...]) -> Mapping[str, Tensor] | None:
+        return next((_tensors(path) for held, path in self.store.prepared(key) if held == ids), None)
+
+    def _make(
+        self, entry: PreparationEntry, key: str, ids: Sequence[str], keep: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        instance = registry.preparations.build(entry.plugin, entry.params, strict=False)
+        model = None
+        if entry.model is not None:
+            loaded = self.load(self.resolved.preparing_model(entry, self.model))
+            model = loaded.reading(self.data.space)
+        lot = self.resolved.suite.lot
+        shown = batches(self.frames, ids, self.data.labels, lot, self.device)
+        draws = Draws(self.resolved.suite.seed, entry.plugin, tuple(ids), self.device)
+        made: Mapping[str, Tensor] = instance(model, shown, draws)
+        kept = [i for i in keep if i not in self.frames.undecodable]
+        for name, values in made.items():
+            if keep and values.shape[0] != len(kept):
+                raise RobobenchError(
+                    f"{entry.plugin}: {name!r} has {values.shape[0]} rows for {len(kept)} images"
+                )
+        self.store.put_prepared(key, kept, made)
+        return made
+
+
+def _tensors(path: object) -> Mapping[str, Tensor]:
+    from safetensors.torch import load_file
+
+    tensors: Mapping[str, Tensor] = load_file(str(path))
+    return tensors

@@ -1,0 +1,276 @@
+"""Suite + models -> who and what exactly: identities, ids and visiting orders. No torch, no decoding."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from robobench import registry
+from robobench.contracts import DataSource, LoadedModel
+from robobench.draws import image_key
+from robobench.errors import DataError, ModelError
+from robobench.keys import digest
+from robobench.specs import parse_spec
+from robobench.suite.expand import SELF
+from robobench.suite.load import substitute
+from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, Suite
+from robobench.types import CLEAN, Cell, Condition, DataIndex, LabelSpace, ModelId, View
+
+PRECISION = "float32"
+
+Excluded = Callable[[str], Mapping[str, str]]  # data revision -> images that cannot be decoded
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model's identity and how to get it."""
+
+    id: ModelId
+    load: Callable[[str], LoadedModel]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as the conditions see it.
+
+    order: ids in visiting order, the whole limit, undecodable ones included. view: None where each
+    model has its own.
+    """
+
+    name: str
+    title: str
+    source: DataSource
+    space: LabelSpace
+    revision: str
+    view: View | None
+    order: tuple[str, ...]
+    labels: Mapping[str, int]
+    excluded: Mapping[str, str]
+    everything: tuple[str, ...]  # all ids of the source, for donors
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What is evaluated: the order without images that cannot be decoded."""
+        return tuple(i for i in self.order if i not in self.excluded) if self.excluded else self.order
+
+    def prefix(self, limit: int | None) -> tuple[str, ...]:
+        """A condition's own images: a prefix of the order."""
+        if limit is None:
+            return self.ids
+        return tuple(i for i in self.order[:limit] if i not in self.excluded)
+
+    @property
+    def identity(self) -> str:
+        """Digest of what the images and their read-out are; of no limit."""
+        space = {k: v for k, v in asdict(self.space).items() if k != "parent"}
+        return digest(self.revision, space, self.view)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A suite with its models and data at hand."""
+
+    suite: Suite
+    models: tuple[ResolvedModel, ...]
+    data: Mapping[str, DataSet]
+    conditions: tuple[Condition, ...]
+    helpers: Mapping[str, ResolvedModel]  # models that only preparations name, by SPEC
+
+    def ids(self, condition: Condition) -> tuple[str, ...]:
+        return self.data[condition.data].prefix(condition.limit)
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for two results to stand on one board."""
+        sets = {n: [d.identity, digest(d.ids)] for n, d in self.data.items()}
+        return digest(self.suite.digest, sets, PRECISION)
+
+    def preparation_key(self, entry: PreparationEntry, model: ModelId, data: DataSet) -> str:
+        """Digest of what a preparation depends on; one over a whole split depends on its images too."""
+        who = None if entry.model is None else self.preparing_model(entry, model).digest
+        split = None if registry.preparations.get(entry.plugin).cls.per_image else digest(data.ids)
+        suite = self.suite
+        return digest(
+            entry.plugin, entry.version, entry.params, who, data.identity, split, suite.seed, suite.lot
+        )
+
+    def preparing_model(self, entry: PreparationEntry, model: ModelId) -> ModelId:
+        return model if entry.model == SELF else self.helpers[str(entry.model)].id
+
+
+def resolve(
+    suite: Suite,
+    models: Sequence[ModelEntry | ResolvedModel] = (),
+    *,
+    data: str | DataEntry | None = None,
+    limit: int | None = None,
+    allow_code: bool = False,
+    excluded: Excluded = lambda _: {},
+) -> Resolved:
+    """Find every model and data set. Raises ModelError, DataError and UnknownName.
+
+    models: instead of the suite's. data: a SPEC instead of the suite's base data. limit: at most so
+    many images of each data set.
+    """
+    chosen = models or suite.models
+    if not chosen:
+        raise ModelError(f"suite {suite.name!r} names no models: give some with --model SPEC")
+    found = tuple(m if isinstance(m, ResolvedModel) else identify(m, allow_code) for m in chosen)
+    _check_distinct(found)
+    sets = {entry.name: _data_set(suite, entry, data, limit, excluded) for entry in suite.data}
+    conditions = _with_companions(suite, sets)
+    named = {p.model for p in suite.preparations} - {None, SELF}
+    helpers = {str(spec): identify(ModelEntry(str(spec)), allow_code) for spec in named}
+    return Resolved(suite, found, sets, conditions, helpers)
+
+
+def identify(entry: ModelEntry, allow_code: bool) -> ResolvedModel:
+    """Who a model is, by its source, and how to load it. Raises UnknownName and ModelError."""
+    spec = parse_spec(entry.spec, code_source="python")
+    source = registry.models.build(spec.source)
+    who: ModelId = source.identify(spec, allow_code=allow_code or entry.trusted)
+    who = replace(
+        who,
+        name=entry.name or who.name,
+        family=entry.family or who.family,
+        clean_accuracy=entry.clean_accuracy if entry.clean_accuracy is not None else who.clean_accuracy,
+        citation=entry.citation or who.citation,
+    )
+    return ResolvedModel(who, lambda device: source.load(who, device))
+
+
+def cells(resolved: Resolved) -> tuple[Cell, ...]:
+    """Every model under every condition."""
+    found = []
+    for model in resolved.models:
+        keys: dict[str, str] = {}
+        for condition in resolved.conditions:
+            lower = tuple(keys[name] for name in condition.lower)
+            keys[condition.name] = _cell_key(resolved, model.id, condition, lower)
+            found.append(Cell(keys[condition.name], model.id, condition, lower))
+    return tuple(found)
+
+
+def _cell_key(resolved: Resolved, model: ModelId, condition: Condition, lower: tuple[str, ...]) -> str:
+    data = resolved.data[condition.data]
+    prepared = {entry.name: entry for entry in resolved.suite.preparations}
+    steps = [
+        {
+            "name": s.name,
+            "version": s.version,
+            "params": s.params,
+            "inputs": {k: resolved.preparation_key(prepared[v], model, data) for k, v in s.inputs.items()},
+        }
+        for s in condition.steps
+    ]
+    return digest(
+        {
+            "model": model.digest,
+            "data": data.identity,
+            "steps": steps,
+            "worst_of": condition.worst_of,
+            "lower": lower,
+            "lot": resolved.suite.lot if condition.attack else None,
+            "seed": resolved.suite.seed,
+            "precision": PRECISION,
+        }
+    )
+
+
+def visiting_order(ids: Sequence[str], labels: Sequence[int], seed: int) -> tuple[str, ...]:
+    """A seeded, class-balanced order: every prefix holds each class as evenly as the data allow.
+
+    Within a class, images come in the order of a keyed hash of their id; the classes take turns, in
+    an order that is drawn anew for every round.
+    """
+    by_class: dict[int, list[str]] = defaultdict(list)
+    for image, label in zip(ids, labels, strict=True):
+        by_class[label].append(image)
+    for members in by_class.values():
+        members.sort(key=lambda i: (image_key(seed, "order", 0, 0, "image", i), i))
+    ranked = (
+        (turn, image_key(seed, "order", 0, turn, "class", str(label)), label, image)
+        for label, members in by_class.items()
+        for turn, image in enumerate(members)
+    )
+    return tuple(image for *_, image in sorted(ranked))
+
+
+def _data_set(
+    suite: Suite, entry: DataEntry, override: str | DataEntry | None, limit: int | None, excluded: Excluded
+) -> DataSet:
+    strict = True
+    if override is not None and entry.name == BASE:
+        if isinstance(override, str):
+            spec = parse_spec(override)
+            params: dict[str, Any] = dict(spec.params)
+            own_limit = params.pop("limit", None)
+            override = DataEntry(BASE, spec.source, {"path": spec.path, **params}, _limit(own_limit))
+            strict = False
+        entry = replace(override, limit=override.limit or entry.limit)
+    values = substitute(entry.params)
+    source: DataSource = registry.data.build(entry.source, values, strict=strict)
+    index: DataIndex = source.index()
+    order = visiting_order(index.ids, index.labels, suite.seed)
+    limits = [v for v in (entry.limit, limit) if v is not None]
+    return DataSet(
+        name=entry.name,
+        title=public_title(replace(entry, params=values)),
+        source=source,
+        space=index.space,
+        revision=index.revision,
+        view=index.view if index.view is not None else suite.view,
+        order=order[: min(limits)] if limits else order,
+        labels=dict(zip(index.ids, index.labels, strict=True)),
+        excluded={**index.excluded, **excluded(index.revision)},
+        everything=tuple(sorted(index.ids)),
+    )
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise DataError(f"limit={text}: expected a number of images above 0")
+    return int(text)
+
+
+def public_title(entry: DataEntry) -> str:
+    """A data set's SPEC without its machine: an absolute path is cut to its last part."""
+    path = str(entry.params.get("path", ""))
+    if path.startswith(("/", "~")) or path[1:3] in (":\\", ":/"):
+        path = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return replace(entry, params={**entry.params, "path": path}).title
+
+
+def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition, ...]:
+    """Beside each shift read out of a part of the base's label space: clean, on the same classes."""
+    base = sets[BASE]
+    extra = []
+    for name in list(sets):
+        shift = sets[name]
+        label = f"{CLEAN}@{shift.space.name}"
+        if shift.space.parent != base.space.name or shift.space.groups is None or label in sets:
+            continue
+        where = {output: c for c, group in enumerate(shift.space.groups) for output in group}
+        labels = {i: where[base.labels[i]] for i in base.order if base.labels[i] in where}
+        sets[label] = replace(
+            base,
+            name=label,
+            space=shift.space,
+            labels=labels,
+            order=tuple(i for i in base.order if i in labels),
+        )
+        extra.append(Condition(name=label, ladder=CLEAN, data=label, companion=True))
+    return (*suite.conditions, *extra)
+
+
+def _check_distinct(models: Sequence[ResolvedModel]) -> None:
+    names: dict[str, str] = {}
+    for model in models:
+        if model.id.name in names:
+            same = "twice" if names[model.id.name] == model.id.digest else "for two models"
+            raise ModelError(f"the name {model.id.name!r} is given {same}: name them apart, or leave one out")
+        names[model.id.name] = model.id.digest

@@ -1,0 +1,307 @@
+"""The one hot loop: a work item in, the rows of its cells out.
+
+Passive conditions go batch by batch: an image is decoded once, then shown under every condition. Then
+each attack runs over all images of the item that still stand.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robobench.contracts import LoadedModel, Model, Task
+from robobench.engine.frames import Frames, batches, to_pixels
+from robobench.engine.lots import Attacked, distance, predict, run_attack
+from robobench.engine.resolve import DataSet
+from robobench.engine.steps import Applied, Memo, donors
+from robobench.errors import RobobenchError
+from robobench.types import Cell, CellFailure, CellRows, ImageBatch, WorkItem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+Columns = dict[str, NDArray[Any]]
+Inputs = Callable[[Cell, ImageBatch], Mapping[str, "Tensor"]]  # prepared tensors, `preparation/input`
+
+
+@dataclass
+class Bench:
+    """What a sweep works with: one model, one data set, a device."""
+
+    model: LoadedModel
+    data: DataSet
+    frames: Frames
+    task: Task
+    seed: int
+    lot: int
+    device: str
+    batch_size: int
+    inputs: Inputs = lambda cell, batch: {}
+    read: Model = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read = self.model.reading(self.data.space)
+
+
+def sweep(item: WorkItem, bench: Bench) -> Iterator[CellRows | CellFailure]:
+    """Rows for what the item's cells lack. Raises nothing but what stops everything (Ctrl-C)."""
+    bench.model.check_frozen()
+    found: dict[str, list[Columns]] = defaultdict(list)
+    failed: dict[str, CellFailure] = {}
+    passive = [c for c in item.cells if c.condition.attack is None]
+    attacks = [c for c in item.cells if c.condition.attack is not None]
+    if passive:
+        _passive(item, passive, bench, found, failed)
+    if attacks:
+        _attacks(item, attacks, bench, found, failed)
+    bench.model.check_frozen()
+    for cell in item.cells:
+        if cell.key in failed:
+            yield failed[cell.key]
+        elif cell.key in item.missing and found[cell.key]:
+            yield CellRows(cell, _table(cell, found[cell.key], item.missing[cell.key]))
+
+
+def _passive(
+    item: WorkItem,
+    cells: Sequence[Cell],
+    bench: Bench,
+    found: dict[str, list[Columns]],
+    failed: dict[str, CellFailure],
+) -> None:
+    import torch
+
+    applied = {c.key: Applied(c.condition, bench.seed) for c in cells}
+    models = {}
+    for cell in cells:
+        with _recorded(cell, item, failed):
+            models[cell.key] = applied[cell.key].changed(bench.read, bench.device)
+    for batch in batches(bench.frames, item.ids, bench.data.labels, bench.batch_size, bench.device):
+        memo: Memo = {}
+        for cell in cells:
+            wanted = [r for r, i in enumerate(batch.ids) if i in item.missing.get(cell.key, ())]
+            if cell.key in failed or not wanted:
+                continue
+            part = batch if len(wanted) == len(batch) else batch.select(wanted)
+            with _recorded(cell, item, failed), torch.inference_mode():
+                answer = partial(_answer, applied[cell.key], models[cell.key], cell, bench=bench, memo=memo)
+                found[cell.key] += _halving(answer, part)
+
+
+def _halving(work: Callable[[ImageBatch], Columns], batch: ImageBatch) -> list[Columns]:
+    """Do the work on a batch; out of memory, on its halves, down to single images."""
+    try:
+        return [work(batch)]
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error) or len(batch) == 1:
+            raise
+        _free_memory()
+    half = len(batch) // 2
+    parts = (batch.select(range(half)), batch.select(range(half, len(batch))))
+    return [columns for part in parts for columns in _halving(work, part)]
+
+
+def _answer(work: Applied, model: Model, cell: Cell, batch: ImageBatch, bench: Bench, memo: Memo) -> Columns:
+    """One batch under one condition, as columns. Of several draws the smallest margin is kept."""
+    import torch
+
+    inputs = _inputs(work, cell, batch, bench)
+    shown = work.perturb(batch, inputs, memo=memo)
+    logits = model(shown)
+    for number in range(1, cell.condition.worst_of):
+        other = work.perturb(batch, inputs, number, memo)
+        answers = model(other)
+        worse = _margin(answers, batch.labels) < _margin(logits, batch.labels)
+        logits = torch.where(worse[:, None], answers, logits)
+        facts = {k: torch.where(worse, other.facts[k], v) for k, v in shown.facts.items()}
+        shown = ImageBatch(shown.pixels, shown.ids, shown.labels, {}, facts)
+    return _columns(bench.task, shown, logits)
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit of the label minus the best other; an answer that is not finite is the worst."""
+    import torch
+
+    right = logits.gather(1, labels[:, None])[:, 0]
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    return torch.where(torch.isfinite(logits).all(dim=1), right - others, -torch.inf)
+
+
+def _inputs(work: Applied, cell: Cell, batch: ImageBatch, bench: Bench) -> Mapping[str, Tensor]:
+    given = dict(bench.inputs(cell, batch))
+    if work.wants_donor:
+        step = next(s for s, p in work.parts if "donor" in getattr(p, "wants", ()))
+        wanted = donors(work.draws(step, batch, 0, None), bench.data.everything)
+        frames = np.stack([bench.frames.frame(i) for i in wanted])
+        given["donor"] = to_pixels(frames, bench.device)
+    return given
+
+
+def _attacks(
+    item: WorkItem,
+    cells: Sequence[Cell],
+    bench: Bench,
+    found: dict[str, list[Columns]],
+    failed: dict[str, CellFailure],
+) -> None:
+    """Attack ladders, smallest budget first; who fell there has fallen at every larger one."""
+    import torch
+
+    parts = list(batches(bench.frames, item.ids, bench.data.labels, bench.batch_size, bench.device))
+    if not parts:
+        return
+    whole = ImageBatch(
+        torch.cat([p.pixels for p in parts]),
+        tuple(i for p in parts for i in p.ids),
+        torch.cat([p.labels for p in parts]),
+    )
+    fallen: dict[str, _Fallen] = {}
+    for cell in sorted(cells, key=lambda c: len(c.lower)):
+        with _recorded(cell, item, failed):
+            lower = fallen.get(cell.lower[-1]) if cell.lower else None
+            if cell.lower and lower is None:
+                raise RobobenchError(f"the smaller level {cell.condition.lower[-1]!r} failed")
+            fallen[cell.key] = _attack(cell, whole, bench, lower)
+            found[cell.key].append(fallen[cell.key].columns)
+
+
+@dataclass(frozen=True)
+class _Fallen:
+    """An attack level's outcome: what the next level starts from."""
+
+    logits: Tensor
+    down: NDArray[np.bool_]
+    columns: Columns
+
+
+def _attack(cell: Cell, whole: ImageBatch, bench: Bench, lower: _Fallen | None) -> _Fallen:
+    import torch
+
+    work = Applied(cell.condition, bench.seed)
+    model = work.changed(bench.read, bench.device)
+    inputs = _inputs(work, cell, whole, bench)
+    with torch.no_grad():
+        given = work.perturb(whole, inputs)
+    everyone = range(len(given))
+    clean = predict(model, given, everyone, bench.lot)
+    wrong = bench.task.fallen(clean, given.labels).cpu().numpy()
+    down = wrong if lower is None else wrong | lower.down
+    standing = [r for r in everyone if not down[r]]
+    logits = (clean if lower is None else lower.logits).clone()
+    columns = _blank(len(given)) if lower is None else {k: lower.columns[k].copy() for k in _ATTACK}
+    if standing:
+        draws = work.attack_draws(given)
+        result = run_attack(work.attack, model, given, standing, draws, bench.lot, bench.task)
+        _fill(columns, standing, given, result, model, bench, logits)
+    now = bench.task.fallen(logits, given.labels).cpu().numpy()
+    columns["fooled"][:] = now & ~wrong
+    return _Fallen(logits, now, _columns(bench.task, given, logits) | columns)
+
+
+_ATTACK = ("linf", "l2", "fooled", "fooled_8bit", "queries", "grad_zero", "loss_gain")
+
+
+def _blank(n: int) -> Columns:
+    """The attack's columns for images that were wrong before it began: one query, nothing moved."""
+    return {
+        "linf": np.zeros(n, np.float32),
+        "l2": np.zeros(n, np.float32),
+        "fooled": np.zeros(n, bool),
+        "fooled_8bit": np.zeros(n, bool),
+        "queries": np.ones(n, np.int32),
+        "grad_zero": np.full(n, np.nan, np.float32),
+        "loss_gain": np.full(n, np.nan, np.float32),
+    }
+
+
+def _fill(
+    columns: Columns,
+    rows: list[int],
+    given: ImageBatch,
+    result: Attacked,
+    model: Model,
+    bench: Bench,
+    logits: Tensor,
+) -> None:
+    """Re-predict what the attack made, as it is and rounded to 8 bits, and note what it took."""
+    import torch
+
+    attacked = given.select(rows)
+    pixels = result.pixels.clamp(0.0, 1.0)
+    again = predict(model, attacked.with_pixels(pixels), range(len(rows)), bench.lot)
+    logits[torch.as_tensor(rows, device=logits.device)] = again
+    rounded = attacked.with_pixels((pixels * 255.0).round() / 255.0)
+    coarse = predict(model, rounded, range(len(rows)), bench.lot)
+    columns["linf"][rows] = distance(attacked.pixels, pixels, "linf").cpu().numpy()
+    columns["l2"][rows] = distance(attacked.pixels, pixels, "l2").cpu().numpy()
+    columns["fooled_8bit"][rows] = bench.task.fallen(coarse, attacked.labels).cpu().numpy()
+    columns["queries"][rows] = 1 + result.queries.numpy().astype(np.int32)
+    columns["grad_zero"][rows] = result.grad_zero.numpy()
+    columns["loss_gain"][rows] = result.loss_gain.numpy()
+
+
+def _columns(task: Task, batch: ImageBatch, logits: Tensor) -> Columns:
+    facts = {f"x_{k}": v.detach().float().cpu().numpy() for k, v in batch.facts.items()}
+    return {"image_id": np.array(batch.ids, object), **task.record(logits, batch.labels), **facts}
+
+
+def _table(cell: Cell, parts: Sequence[Columns], wanted: frozenset[str]) -> pa.Table:
+    """The rows of a cell, of the wanted images only."""
+    import pyarrow as pa
+
+    joined = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    keep = np.array([i in wanted for i in joined["image_id"]], bool)
+    n = int(keep.sum())
+
+    def same(value: str) -> pa.Array:
+        return pa.array([value] * n, pa.string()).dictionary_encode()
+
+    fixed = {"cell": same(cell.key), "model": same(cell.model.name), "condition": same(cell.condition.name)}
+    ids = {"image_id": pa.array(joined.pop("image_id")[keep].tolist(), pa.string())}
+    rest = {k: pa.array(v[keep], from_pandas=v.dtype.kind == "f") for k, v in joined.items()}
+    return pa.table({**fixed, **ids, **rest})
+
+
+@contextmanager
+def _recorded(cell: Cell, item: WorkItem, failed: dict[str, CellFailure]) -> Iterator[None]:
+    """Turn what goes wrong with a cell into its failure record; Ctrl-C passes through."""
+    try:
+        yield
+    except Exception as error:
+        failed[cell.key] = failure(cell, tuple(sorted(item.missing.get(cell.key, ()))), error)
+
+
+def failure(cell: Cell, ids: tuple[str, ...], error: Exception) -> CellFailure:
+    """A failure record: the message of a known mistake, the kind and message of any other."""
+    hint = ""
+    if _out_of_memory(error):
+        reason = "out of memory with a single image"
+        hint = "use a smaller model, a smaller view, or --device cpu"
+        _free_memory()
+    elif isinstance(error, RobobenchError):
+        reason = str(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    return CellFailure(cell.key, cell.model.name, cell.condition.name, ids, reason, hint)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower())
+    )
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

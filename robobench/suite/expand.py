@@ -1,0 +1,285 @@
+"""From the form of a suite to its conditions: ladders unrolled, plug-ins found, parameters checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownName
+from robobench.keys import plain
+from robobench.registry import Plugin, build_step, data, find_step, formulas, metrics, preparations, schema
+from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart
+from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, ScoreSpec, Suite
+from robobench.suite.yaml_lines import Document, Path
+from robobench.types import CLEAN, Condition, Json, Step
+
+SELF = "self"
+
+
+def expand_suite(part: SuitePart, document: Document) -> Suite:
+    """Spell a suite out. Raises SuiteError with the line of what is wrong."""
+    expander = _Expander(part, document)
+    expander.check_names()
+    conditions = expander.conditions()
+    return Suite(
+        name=part.name,
+        title=part.title,
+        description=part.description,
+        citation=part.citation,
+        data=expander.data,
+        view=None if isinstance(part.view, str) else part.view.value(),
+        conditions=conditions,
+        metrics=part.metrics,
+        score=ScoreSpec(part.score.name, part.score.formula, part.score.over, part.score.of),
+        models=tuple(ModelEntry(m.spec, m.name, m.family, m.clean_accuracy, m.citation) for m in part.models),
+        preparations=expander.preparations,
+        seed=part.seed,
+        lot=part.lot,
+        origin=document.name,
+    )
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A step with its instance, as the checks need it."""
+
+    step: Step
+    instance: Any
+
+
+class _Expander:
+    def __init__(self, part: SuitePart, document: Document) -> None:
+        self.part = part
+        self.document = document
+        self._data = [self._data_entry(BASE, part.data, ("data",))]
+        self.preparations = tuple(self._preparation(name) for name in part.preparations)
+
+    @property
+    def data(self) -> tuple[DataEntry, ...]:
+        return tuple(self._data)
+
+    def check_names(self) -> None:
+        for i, name in enumerate(self.part.metrics):
+            self._asking(("metrics", i), lambda n=name: metrics.build(n))
+        if self.part.score.of not in self.part.metrics:
+            raise self.document.error(
+                ("score",), f"score.of: {self.part.score.of!r} is not among the suite's metrics"
+            )
+        self._asking(("score",), lambda: formulas.build(self.part.score.formula))
+
+    def conditions(self) -> tuple[Condition, ...]:
+        found = [Condition(name=CLEAN, ladder=CLEAN, data=BASE)]
+        for i, part in enumerate(self.part.conditions):
+            ladder = list(self._ladder(part, ("conditions", i)))
+            taken = {c.ladder for c in found}
+            if ladder[0].ladder in taken:
+                raise self.document.error(
+                    ("conditions", i),
+                    f"two conditions are called {ladder[0].ladder!r}: give one of them a `name:`",
+                )
+            found.extend(ladder)
+        return tuple(found)
+
+    def _ladder(self, part: ConditionPart, path: Path) -> Iterator[Condition]:
+        along, levels = next(iter(part.ladder.items()), (None, (None,)))
+        if along is not None and len(set(map(repr, levels))) < len(levels):
+            raise self.document.error((*path, "ladder"), f"ladder {along}: a level is given twice")
+        name = part.name or self._default_name(part)
+        rungs = []
+        for j, level in enumerate(levels):
+            built = self._steps(part, along, level, path, j)
+            where = BASE
+            if part.shift is not None:
+                where = self._shift(part.shift, name, along, level, path, j)
+            rungs.append(
+                (
+                    built,
+                    Condition(
+                        name=name if along is None else f"{name} {along}={level}",
+                        ladder=name,
+                        data=where,
+                        steps=tuple(b.step for b in built),
+                        along=along,
+                        level=level,
+                        limit=part.limit,
+                        worst_of=part.worst_of,
+                    ),
+                )
+            )
+        self._check_worst_of(part, rungs[0][0], path)
+        yield from _with_lower(rungs, along)
+
+    def _check_worst_of(self, part: ConditionPart, built: list[_Built], path: Path) -> None:
+        if part.worst_of > 1 and (not built or any(b.step.kind == "attack" for b in built)):
+            raise self.document.error(
+                (*path, "worst_of"),
+                "worst_of repeats random perturbations; an attack has `restarts` instead",
+            )
+
+    def _default_name(self, part: ConditionPart) -> str:
+        steps = "+".join(s.use for s in part.steps)
+        if part.shift is None:
+            return steps
+        where = DataEntry("", part.shift.source, dict(part.shift.params)).title
+        return f"shift {where}" + (f" {steps}" if steps else "")
+
+    def _steps(
+        self, part: ConditionPart, along: str | None, level: Any, path: Path, rung: int
+    ) -> list[_Built]:
+        where = [(*path, "compose", k) if part.compose else path for k in range(len(part.steps))]
+        plugins = [self._find(s, w) for s, w in zip(part.steps, where, strict=True)]
+        target = self._target(part, plugins, along, path)
+        seen: Counter[str] = Counter()
+        built = []
+        for k, (step, plugin) in enumerate(zip(part.steps, plugins, strict=True)):
+            params = dict(step.with_)
+            if k == target and along is not None:
+                if along in params:
+                    raise self.document.error(
+                        (*path, "ladder"), f"{along!r} stands in `with` and in `ladder`"
+                    )
+                params[along] = level
+            on_ladder = (*path, "ladder", along, rung) if k == target and along else None
+            built.append(self._build(step, plugin, params, seen[plugin.name], where[k], on_ladder))
+            seen[plugin.name] += 1
+        self._check_order(built, path)
+        return built
+
+    def _build(
+        self, part: StepPart, plugin: Plugin, params: Mapping[str, Any], occurrence: int, path: Path,
+        on_ladder: Path | None,
+    ) -> _Built:  # fmt: skip
+        try:
+            instance = build_step(plugin, params)
+        except BadParameter as error:
+            at = (*path, "with", *error.path)
+            if on_ladder and error.path and error.path[0] == on_ladder[-2]:
+                at = on_ladder
+            raise self.document.error(at, str(error)) from None
+        wants = tuple(w for w in getattr(instance, "wants", ()) if w != "donor")
+        self._check_inputs(part, plugin, wants, path)
+        values = canonical_params(instance)
+        step = Step(plugin.kind, plugin.name, plugin.version, values, occurrence, dict(part.inputs))  # type: ignore[arg-type]
+        return _Built(step, instance)
+
+    def _check_inputs(self, part: StepPart, plugin: Plugin, wants: tuple[str, ...], path: Path) -> None:
+        for want in wants:
+            if want not in part.inputs:
+                raise self.document.error(
+                    path,
+                    f"{plugin.name} needs the input {want!r}: add `inputs: {{{want}: NAME}}` with the name "
+                    "of a preparation of this suite",
+                )
+        for name, prepared in part.inputs.items():
+            if name not in wants:
+                raise self.document.error((*path, "inputs", name), f"{plugin.name} takes no input {name!r}")
+            if prepared not in self.part.preparations:
+                known = ", ".join(self.part.preparations) or "none"
+                raise self.document.error(
+                    (*path, "inputs", name), f"no preparation is called {prepared!r} (there are: {known})"
+                )
+
+    def _check_order(self, built: list[_Built], path: Path) -> None:
+        rank = {"perturbation": 0, "intervention": 1, "attack": 2}
+        kinds = [b.step.kind for b in built]
+        if [rank[k] for k in kinds] != sorted(rank[k] for k in kinds):
+            raise self.document.error(
+                path, f"the order is perturbations, interventions, then the attack; got {', '.join(kinds)}"
+            )
+        if kinds.count("attack") > 1:
+            raise self.document.error(path, "a condition has at most one attack")
+
+    def _find(self, step: StepPart, path: Path) -> Plugin:
+        plugin: Plugin = self._asking((*path, "use"), lambda: find_step(step.use))
+        return plugin
+
+    def _target(
+        self, part: ConditionPart, plugins: list[Plugin], along: str | None, path: Path
+    ) -> int | None:
+        """Which step the ladder varies; None for a parameter of the shift."""
+        if along is None:
+            return None
+        having = [k for k, p in enumerate(plugins) if along in {f.name for f in fields(p.cls)}]
+        if len(having) > 1:
+            raise self.document.error(
+                (*path, "ladder"), f"{along!r} is a parameter of several steps: a ladder varies one"
+            )
+        if having:
+            return having[0]
+        if part.shift is not None:
+            return None
+        if len(plugins) == 1:
+            return 0  # build says which parameters there are
+        raise self.document.error((*path, "ladder"), f"no step has the parameter {along!r}")
+
+    def _shift(self, shift: DataPart, name: str, along: str | None, level: Any, path: Path, rung: int) -> str:
+        varies = along is not None and all(
+            along not in {f.name for f in fields(find_step(s.use).cls)}
+            for s in self.part.conditions[int(path[-1])].steps
+        )
+        params = {**shift.params, along: level} if varies and along else shift.params
+        label = f"{name} {along}={level}" if varies else name
+        if all(d.name != label for d in self._data):
+            part = DataPart(source=shift.source, limit=shift.limit, params=params)
+            self._data.append(self._data_entry(label, part, (*path, "shift")))
+        return label
+
+    def _data_entry(self, name: str, part: DataPart, path: Path) -> DataEntry:
+        plugin = self._asking(path, lambda: data.get(part.source))
+        known = schema(plugin.cls).model_fields
+        for key in part.params:
+            if key not in known:
+                raise self.document.error(
+                    (*path, key),
+                    f"data source {part.source!r} has no parameter {key!r}; it has {', '.join(known)}",
+                )
+        if not _has_variable(part.params):
+            self._asking(path, lambda: data.build(part.source, part.params))
+        return DataEntry(name, part.source, dict(part.params), part.limit)
+
+    def _preparation(self, name: str) -> PreparationEntry:
+        part = self.part.preparations[name]
+        path = ("preparations", name)
+        plugin = self._asking(path, lambda: preparations.get(part.use))
+        instance = self._asking((*path, "with"), lambda: preparations.build(part.use, part.with_))
+        if instance.needs_model and part.model is None:
+            raise self.document.error(
+                path, f"{part.use} needs a model: add `model: {SELF}` (the evaluated one) or a SPEC"
+            )
+        return PreparationEntry(name, plugin.name, plugin.version, canonical_params(instance), part.model)
+
+    def _asking(self, path: Path, ask: Any) -> Any:
+        """Run a look-up or a build; give its complaint the line it is about."""
+        try:
+            return ask()
+        except BadParameter as error:
+            raise self.document.error((*path, *error.path), str(error)) from None
+        except (UnknownName, RobobenchError) as error:
+            if isinstance(error, SuiteError):
+                raise
+            raise self.document.error(path, str(error)) from None
+
+
+def canonical_params(instance: Any) -> Mapping[str, Json]:
+    """A plug-in's parameters as plain values: however they were written, equal ones are equal."""
+    return {f.name: plain(getattr(instance, f.name)) for f in fields(instance) if f.init}
+
+
+def _has_variable(params: Mapping[str, Any]) -> bool:
+    return any(isinstance(v, str) and "${" in v for v in params.values())
+
+
+def _with_lower(rungs: list[tuple[list[_Built], Condition]], along: str | None) -> Iterator[Condition]:
+    """Along its budget, an attack at one level inherits the failures of every smaller level."""
+    attack = rungs[0][0][-1] if rungs[0][0] else None
+    nested = attack and attack.step.kind == "attack" and getattr(attack.instance, "nested", None)
+    if not (nested and nested == along):
+        yield from (condition for _, condition in rungs)
+        return
+    by_budget = sorted(rungs, key=lambda rung: getattr(rung[0][-1].instance, str(along)))
+    lower: tuple[str, ...] = ()
+    for _, condition in by_budget:
+        yield replace(condition, lower=lower)
+        lower = (*lower, condition.name)

@@ -1,0 +1,161 @@
+"""What a suite file may say. Extra keys are refused, nothing is guessed, nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from robobench.types import Interpolation, View
+
+VERSION = 1
+NAME = r"^[a-zA-Z0-9][a-zA-Z0-9 ._@+-]{0,79}$"
+
+Name = Annotated[str, Field(pattern=NAME)]
+Limit = Annotated[int, Field(gt=0)]
+Level = bool | int | float | str
+
+
+class Part(BaseModel):
+    """Strict, frozen, no extra keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class DataPart(Part):
+    """A data source and its parameters; `limit` keeps a prefix of the visiting order."""
+
+    source: Name
+    limit: Limit | None = None
+    params: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        """Everything but `source` and `limit` is the source's own."""
+        if not isinstance(value, Mapping) or "params" in value:
+            return value
+        own = {k: v for k, v in value.items() if k not in ("source", "limit")}
+        return {k: v for k, v in value.items() if k not in own} | {"params": own}
+
+
+class ViewPart(Part):
+    """The geometry every model gets; see `robobench.types.View`."""
+
+    resize: Annotated[int, Field(gt=0)] | None = None
+    crop: Annotated[int, Field(gt=0)] | None = None
+    size: Annotated[int, Field(gt=0)] | None = None
+    interpolation: Interpolation = "bilinear"
+
+    def value(self) -> View:
+        return View(self.resize, self.crop, self.size, self.interpolation)
+
+
+class ModelPart(Part):
+    """A default model: its SPEC, and what tables show of it."""
+
+    spec: str
+    name: str | None = None
+    family: Literal["vit", "cnn", "mlp", "hybrid", "other"] | None = None
+    clean_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    citation: str | None = None
+
+
+class StepPart(Part):
+    """A plug-in at work. `inputs` gives it preparations by their names in the suite."""
+
+    use: str
+    with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
+    inputs: Mapping[str, str] = Field(default_factory=dict)
+
+
+class PreparationPart(Part):
+    """Something made once and given to conditions by name. `model: self` is the evaluated model."""
+
+    use: str
+    with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
+    model: str | None = None
+
+
+class ConditionPart(Part):
+    """One condition, or a ladder of them along one parameter."""
+
+    use: str | None = None
+    with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
+    inputs: Mapping[str, str] = Field(default_factory=dict)
+    compose: tuple[StepPart, ...] = ()
+    shift: DataPart | None = None
+    ladder: Mapping[str, tuple[Level, ...]] = Field(default_factory=dict)
+    limit: Limit | None = None
+    name: Name | None = None
+    worst_of: Annotated[int, Field(gt=0)] = 1
+
+    @field_validator("compose", "ladder", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        """YAML has lists where a frozen value has tuples."""
+        if isinstance(value, Mapping):
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ConditionPart:
+        if self.use and self.compose:
+            raise ValueError("a condition has `use` or `compose`, not both")
+        if not (self.use or self.compose or self.shift):
+            raise ValueError("a condition needs one of `use`, `compose` and `shift`")
+        if (self.with_ or self.inputs) and not self.use:
+            raise ValueError("`with` and `inputs` belong to a `use`")
+        if len(self.ladder) > 1:
+            raise ValueError(f"a ladder varies one parameter, got {len(self.ladder)}")
+        if any(len(levels) == 0 for levels in self.ladder.values()):
+            raise ValueError("a ladder needs at least one level")
+        return self
+
+    @property
+    def steps(self) -> tuple[StepPart, ...]:
+        if self.use:
+            return (StepPart(use=self.use, with_=self.with_, inputs=self.inputs),)
+        return self.compose
+
+
+class ScorePart(Part):
+    """The number that ranks models: a formula over ladders of a metric."""
+
+    name: Name
+    formula: str = "mean"
+    over: Literal["ladders"] = "ladders"
+    of: str = "accuracy.top1"
+
+
+class SuitePart(Part):
+    """A suite file as written, checked for form only."""
+
+    schema_: int = Field(alias="schema")
+    name: Name
+    title: str
+    description: str = ""
+    citation: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    lot: Annotated[int, Field(gt=0, le=4096)] = 32
+    data: DataPart
+    view: Literal["native"] | ViewPart = Field(default_factory=ViewPart)
+    models: tuple[ModelPart, ...] = ()
+    preparations: Mapping[Name, PreparationPart] = Field(default_factory=dict)
+    conditions: tuple[ConditionPart, ...] = ()
+    metrics: tuple[str, ...] = ("accuracy.top1",)
+    score: ScorePart = Field(default_factory=lambda: ScorePart(name="robustness"))
+
+    @field_validator("models", "conditions", "metrics", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _short_models(cls, value: Any) -> Any:
+        """A model may be written as its SPEC alone."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple({"spec": v} if isinstance(v, str) else v for v in value)

@@ -1,0 +1,97 @@
+"""A suite: frozen, checked, with every condition spelled out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from robobench.keys import digest
+from robobench.types import Condition, Json, View
+
+BASE = "base"  # the name of a suite's own data set among the data sets of its conditions
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """A data set of a suite: a source by name, with checked parameters still as written."""
+
+    name: str
+    source: str
+    params: Mapping[str, Json]
+    limit: int | None = None
+
+    @property
+    def title(self) -> str:
+        rest = {k: v for k, v in self.params.items() if k != "path"}
+        query = "&".join(f"{k}={v}" for k, v in sorted(rest.items()))
+        return f"{self.source}:{self.params.get('path', '')}" + (f"?{query}" if query else "")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model as a suite or a user names it. `trusted`: named by the user, so its code may run."""
+
+    spec: str
+    name: str | None = None
+    family: str | None = None
+    clean_accuracy: float | None = None
+    citation: str | None = None
+    trusted: bool = False
+
+
+@dataclass(frozen=True)
+class PreparationEntry:
+    """A preparation of a suite. `model` is a SPEC, `self` for the evaluated model, or None."""
+
+    name: str
+    plugin: str
+    version: int
+    params: Mapping[str, Json]
+    model: str | None
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """Which number ranks the models."""
+
+    name: str
+    formula: str
+    over: str
+    of: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Data + view + conditions + metrics + score + default models."""
+
+    name: str
+    title: str
+    data: tuple[DataEntry, ...]  # the base first, then the shifts
+    view: View | None  # None: each model's own
+    conditions: tuple[Condition, ...]
+    metrics: tuple[str, ...]
+    score: ScoreSpec
+    models: tuple[ModelEntry, ...] = ()
+    preparations: tuple[PreparationEntry, ...] = ()
+    seed: int = 0
+    lot: int = 32
+    description: str = ""
+    citation: str | None = None
+    origin: str = field(default="", compare=False)  # where it was read, for messages
+
+    @property
+    def digest(self) -> str:
+        """Changes with anything that changes a number or its meaning; not with titles or models."""
+        return digest(
+            self.data,
+            self.view,
+            self.conditions,
+            self.metrics,
+            self.score,
+            self.preparations,
+            self.seed,
+            self.lot,
+        )
+
+    def entry(self, name: str) -> DataEntry:
+        return next(d for d in self.data if d.name == name)

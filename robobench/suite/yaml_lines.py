@@ -1,0 +1,106 @@
+"""YAML read into plain values that remember their lines. Nothing is constructed, nothing executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from robobench.errors import SuiteError
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 100_000  # a few aliases can stand for more nodes than memory holds
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML document: its value, and the line (from 1) on which each part begins."""
+
+    name: str
+    value: Any
+    lines: Mapping[Path, int]
+
+    def line(self, path: Path) -> int:
+        """The line of the part at a path, or of the nearest part around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def error(self, path: Path, message: str) -> SuiteError:
+        return SuiteError(f"{self.name}:{self.line(path)}: {message}")
+
+
+def read_yaml(text: str, name: str) -> Document:
+    """Read one document. Raises SuiteError with `name:line` for bad syntax, tags and repeated keys."""
+    if len(text.encode()) > MAX_BYTES:
+        raise SuiteError(f"{name}: a suite file has at most {MAX_BYTES} bytes, got {len(text.encode())}")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SuiteError(f"{name}:{line}: not readable as YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{name}: not readable as YAML: {error}") from None
+    if node is None:
+        raise SuiteError(f"{name}: the file is empty")
+    reader = _Reader(name)
+    value = reader.read(node, ())
+    return Document(name, value, reader.lines)
+
+
+class _Reader:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[Path, int] = {}
+        self.nodes = 0
+        self.loader = yaml.constructor.SafeConstructor()
+        self.open: set[int] = set()
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        line = node.start_mark.line + 1
+        self.lines[path] = line
+        self.nodes += 1
+        if self.nodes > MAX_NODES or id(node) in self.open:
+            raise SuiteError(f"{self.name}:{line}: too many parts (an alias that multiplies or loops?)")
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.read(child, (*path, i)) for i, child in enumerate(node.value)]
+            return self._scalar(node)
+        finally:
+            self.open.discard(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise SuiteError(f"{self.name}:{line}: a key has to be a word")
+            key = key_node.value
+            if key in result:
+                first = self.lines[(*path, key)]
+                raise SuiteError(f"{self.name}:{line}: the key {key!r} is already there, on line {first}")
+            result[key] = self.read(value_node, (*path, key))
+            self.lines[(*path, key)] = line
+        return result
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind not in ("null", "bool", "int", "float", "str"):
+            if kind in ("timestamp", "merge", "value"):
+                return node.value
+            raise SuiteError(
+                f"{self.name}:{node.start_mark.line + 1}: the tag {node.tag!r} is not allowed: "
+                "suite files hold plain values"
+            )
+        try:
+            return self.loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            line = node.start_mark.line + 1
+            raise SuiteError(f"{self.name}:{line}: {node.value!r} cannot be read: {error}") from None
