@@ -187,6 +187,18 @@ class Metric(Protocol):
     def __call__(self, rows: Rows) -> NDArray[np.float64] | float: ...
 
 
+@runtime_checkable
+class ResampledMetric(Protocol):
+    """A metric of all rows at once that also knows its value on many resamples: fast intervals.
+
+    Without this method such a metric is called once per resample, on the rows that were drawn.
+    """
+
+    def resampled(self, rows: Rows, weights: NDArray[Any]) -> NDArray[np.float64]:
+        """The value of each resample: weights (r, n), how often each row was drawn -> (r,)."""
+        ...
+
+
 class Formula(Protocol):
     """A composite score over the cells of one model, for r resamples of the images at once.
 

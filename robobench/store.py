@@ -9,6 +9,7 @@ results/
   excluded/<revision>.json     images that cannot be decoded
   preparations/<key>/*.safetensors
   cells.json                   what each cell key stands for
+  runs/<fingerprint>.json      suite, data and models of each run
 ```
 A Parquet file exists only when it is complete: everything is written beside its place, flushed to the
 disk and renamed. A compacted file names the files it replaces, so that a kill between writing it and
@@ -121,7 +122,7 @@ class Store:
 
         wanted = set(cells)
         found: dict[str, set[str]] = {c: set() for c in wanted}
-        for path in self._live_files():
+        for path in self.row_files():
             table = self._read(path, ["cell", "image_id"])
             for cell in pc.unique(table["cell"]).to_pylist():
                 if cell in wanted:
@@ -135,7 +136,7 @@ class Store:
         import pyarrow.compute as pc
 
         parts: dict[str, list[pa.Table]] = {c: [] for c in cells}
-        for path in self._live_files():
+        for path in self.row_files():
             table = self._read(path)
             for cell in pc.unique(table["cell"]).to_pylist():
                 if cell in parts:
@@ -155,7 +156,7 @@ class Store:
     def provenance(self) -> list[dict[str, Any]]:
         """What made the rows, an entry per file: `provenance`, `cells`, `images`."""
         records = []
-        for path in self._live_files():
+        for path in self.row_files():
             sidecar = path.with_suffix(".json")
             try:
                 content = json.loads(sidecar.read_text())
@@ -175,7 +176,7 @@ class Store:
         """Join many small files into one. Crash-safe; rows are unchanged."""
         import pyarrow as pa
 
-        small = self._live_files()
+        small = self.row_files()
         if len(small) <= _COMPACT_ABOVE:
             return
         table = pa.concat_tables([self._read(p) for p in small], promote_options="default")
@@ -219,6 +220,23 @@ class Store:
             known = {**self.excluded(revision), **images}
             self._write(self.root / "excluded" / f"{revision}.json", _pretty(known))
 
+    # runs
+
+    def put_run(self, fingerprint: str, record: Mapping[str, Any]) -> None:
+        """Keep the protocol of a run, under its fingerprint."""
+        turn = 1 + max((r["turn"] for r in self.runs()), default=0)
+        self._write(self.root / "runs" / f"{fingerprint}.json", _pretty({**record, "turn": turn}))
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The protocols of all runs, oldest first."""
+        found = []
+        for path in (self.root / "runs").glob("*.json"):
+            try:
+                found.append(dict(json.loads(path.read_text())))
+            except (OSError, ValueError) as error:
+                raise StoreError(f"{path}: the record of a run is damaged: {error}") from None
+        return sorted(found, key=lambda r: int(r["turn"]))
+
     # preparations
 
     def put_prepared(self, key: str, ids: Sequence[str], tensors: Mapping[str, Any]) -> None:
@@ -242,7 +260,7 @@ class Store:
     def _rows(self) -> Path:
         return self.root / "rows"
 
-    def _live_files(self) -> list[Path]:
+    def row_files(self) -> list[Path]:
         """Row files that no compacted file has replaced."""
         import pyarrow.parquet as pq
 
@@ -291,7 +309,7 @@ class Store:
         """Remove what a kill left behind: half-written files, and files that compaction has replaced."""
         for part in self.root.rglob(".*.part"):
             part.unlink(missing_ok=True)
-        live = {p.stem for p in self._live_files()}
+        live = {p.stem for p in self.row_files()}
         for path in self._rows.glob("*"):
             if path.stem not in live:
                 path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -90,14 +89,6 @@ def open_frames(data: DataSet, view: View, cache: Path | None) -> Frames:
     """The frames of a data set; `cache` is the folder of the view caches, or None for none."""
     place = cache / "views" / f"{data.revision}-{digest(view)}" if cache else None
     return Frames(data.source, view, data.everything, place)
-
-
-def cache_folder() -> Path | None:
-    """`$ROBOBENCH_CACHE`, else `~/.cache/robobench`; an empty variable switches caching off."""
-    place = os.environ.get("ROBOBENCH_CACHE")
-    if place is not None:
-        return Path(place) if place else None
-    return Path("~/.cache/robobench").expanduser()
 
 
 def batches(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
 from robobench.contracts import LoadedModel, Task
-from robobench.engine.frames import Frames, cache_folder, open_frames
+from robobench.data.digests import cache_folder
+from robobench.engine.frames import Frames, batches, open_frames
+from robobench.engine.lots import predict
 from robobench.engine.plan import Plan
 from robobench.engine.prepare import Prepared
 from robobench.engine.provenance import provenance
 from robobench.engine.resolve import DataSet, Resolved
-from robobench.engine.sweep import Bench, failure, sweep
+from robobench.engine.sweep import PROBABILITIES, Bench, failure, look_like_probabilities, sweep
 from robobench.errors import ModelError, RobobenchError, StoreError
 from robobench.store import Store
 from robobench.types import CellFailure, CellRows, ModelId, View, WorkItem
@@ -48,6 +50,7 @@ class Outcome:
     rows: int = 0
     failures: list[CellFailure] = field(default_factory=list)
     undecodable: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)  # by model
     interrupted: bool = False
 
 
@@ -68,6 +71,7 @@ class Local:
     progress: Progress = field(default_factory=Silent)
     cache: Path | None = field(default_factory=cache_folder)
     frames: dict[tuple[str, View], Frames] = field(default_factory=dict)
+    looked_at: set[str] = field(default_factory=set)
 
     def run(self, plan: Plan) -> Outcome:
         """Carry the plan out. Ctrl-C ends it cleanly; StoreError (a full disk) ends it at once."""
@@ -124,6 +128,7 @@ class Local:
                 model, data, frames, self.task, self.resolved.suite.seed, self.resolved.suite.lot,
                 self.device, self.batch_size, prepared.inputs,
             )  # fmt: skip
+            self._warn(item, bench, outcome)
             results = list(sweep(item, bench))
         except StoreError:
             raise
@@ -135,6 +140,17 @@ class Local:
             self.store.exclude(data.revision, frames.undecodable)
             outcome.undecodable.update(frames.undecodable)
 
+    def _warn(self, item: WorkItem, bench: Bench, outcome: Outcome) -> None:
+        """Look once at a model's first answers for what rows do not show. What fails, fails in the sweep."""
+        name = item.model.name
+        if name in self.looked_at:
+            return
+        self.looked_at.add(name)
+        with suppress(Exception):
+            few = next(batches(bench.frames, item.ids[:2], bench.data.labels, 2, self.device))
+            if look_like_probabilities(predict(bench.read, few, range(len(few)), 2)):
+                outcome.warnings[name] = PROBABILITIES
+
     def _commit(
         self, item: WorkItem, results: list[CellRows | CellFailure], model: LoadedModel, outcome: Outcome
     ) -> None:
@@ -144,6 +160,7 @@ class Local:
             kept = {r.cell.key: frozenset(r.rows["image_id"].to_pylist()) for r in done}
             written = replace(item, missing=kept, cells=tuple(r.cell for r in done))
             record = provenance(self.resolved, item.model, model.card, item.data, self.device)
+            record["model"]["warning"] = outcome.warnings.get(item.model.name)
             self.store.put(written, [r.rows for r in done], record)
             outcome.rows += sum(len(ids) for ids in kept.values())
         for entry in failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry,
 from robobench.types import CLEAN, Cell, Condition, DataIndex, LabelSpace, ModelId, View
 
 PRECISION = "float32"
+_ABSOLUTE = re.compile(r"(^|[:=@])((?:/|~/|[A-Za-z]:[/\\])[^?&:]*)")
 
 Excluded = Callable[[str], Mapping[str, str]]  # data revision -> images that cannot be decoded
 
@@ -238,11 +240,18 @@ def _limit(text: str | None) -> int | None:
 
 
 def public_title(entry: DataEntry) -> str:
-    """A data set's SPEC without its machine: an absolute path is cut to its last part."""
-    path = str(entry.params.get("path", ""))
-    if path.startswith(("/", "~")) or path[1:3] in (":\\", ":/"):
-        path = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    """A data set's SPEC without its machine."""
+    path = public_path(str(entry.params.get("path", "")))
     return replace(entry, params={**entry.params, "path": path}).title
+
+
+def public_path(text: str) -> str:
+    """Text in which every absolute path is cut to its last part: results travel, machines do not.
+
+    >>> public_path("folder:/data/imagenet/val?label_space=own")
+    'folder:val?label_space=own'
+    """
+    return _ABSOLUTE.sub(lambda match: match[1] + re.split(r"[/\\\\]", match[2].rstrip("/\\"))[-1], text)
 
 
 def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition, ...]:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+PROBABILITIES = (
+    "the outputs are probabilities, not logits: accuracy holds, but calibration and attacks are wrong; "
+    "leave the softmax out of the model"
+)
+
 Columns = dict[str, NDArray[Any]]
 Inputs = Callable[[Cell, ImageBatch], Mapping[str, "Tensor"]]  # prepared tensors, `preparation/input`
 
@@ -277,6 +282,14 @@ def _recorded(cell: Cell, item: WorkItem, failed: dict[str, CellFailure]) -> Ite
         yield
     except Exception as error:
         failed[cell.key] = failure(cell, tuple(sorted(item.missing.get(cell.key, ()))), error)
+
+
+def look_like_probabilities(logits: Tensor) -> bool:
+    """Never negative and summing to one: a softmax stands at the end of the model."""
+    import torch
+
+    sums = logits.sum(dim=1)
+    return bool((logits >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-4))
 
 
 def failure(cell: Cell, ids: tuple[str, ...], error: Exception) -> CellFailure:

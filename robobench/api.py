@@ -1,0 +1,193 @@
+"""`robobench.run`: the whole way from a suite to a leaderboard, as the command line goes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robobench.engine.local import Local, Outcome, Progress, Silent, best_device
+from robobench.engine.plan import Plan, plan
+from robobench.engine.record import RunRecord, from_json, merged, record_of, to_json
+from robobench.engine.resolve import Resolved, ResolvedModel, cells, resolve
+from robobench.leaderboard.board import Leaderboard
+from robobench.leaderboard.build import build
+from robobench.leaderboard.collect import collect
+from robobench.store import Store
+from robobench.suite.load import load_suite
+from robobench.suite.suite import ModelEntry, Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found. Rows and leaderboard are read from the results folder when asked for."""
+
+    store: Store
+    record: RunRecord
+    outcome: Outcome
+    planned: Plan = field(repr=False)
+
+    @cached_property
+    def leaderboard(self) -> Leaderboard:
+        """Models ranked by the suite's score, with intervals and ties."""
+        return build(collect(self.record, self.store))
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One row per model, condition and image."""
+        import pandas as pd
+
+        keys = {key for m in self.record.models for key in m.cells.values()}
+        tables = self.store.rows(keys)
+        whole: pd.DataFrame = pd.concat([t.to_pandas() for t in tables.values()], ignore_index=True)
+        return whole
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row per model, condition and metric: value, interval, n."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "model": entry.name,
+                    "condition": name,
+                    "metric": score.name,
+                    "value": score.value,
+                    "low": score.low,
+                    "high": score.high,
+                    "n": score.n,
+                }
+                for entry in self.leaderboard.entries
+                for name, cell in entry.cells.items()
+                for score in cell.scores
+            ]
+        )
+
+    @property
+    def complete(self) -> bool:
+        return not self.outcome.failures and not self.outcome.interrupted
+
+
+def run(
+    suite: str | Path | Suite,
+    models: Mapping[str, nn.Module | str] | Sequence[str] | None = None,
+    *,
+    data: str | None = None,
+    limit: int | None = None,
+    out: str | Path = "results",
+    device: str | None = None,
+    batch_size: int = 64,
+    fail_fast: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Evaluate models under a suite, computing only what the results folder lacks.
+
+    suite: a name (`robobench list suites`), a YAML file or a Suite. models: SPECs, or names with SPECs
+    or with `torch.nn.Module`s in memory, instead of the suite's own; a module takes (b, 3, h, w)
+    float32 in [0, 1] and gives logits, and is evaluated in eval mode. data: a SPEC instead of the
+    suite's data. limit: at most so many images of each data set. out: the results folder.
+
+    Raises RobobenchError for what a user can mend. Work that fails is recorded in
+    `results.outcome.failures` and the rest goes on, unless `fail_fast`.
+    """
+    chosen = load_suite(suite) if isinstance(suite, (str, Path)) else suite
+    store = Store.open(Path(out), create=True)
+    resolved = resolve(
+        chosen, _entries(models), data=data, limit=limit, allow_code=True, excluded=store.excluded
+    )
+    return execute(
+        resolved,
+        store,
+        command=f"robobench.run({chosen.name!r})",
+        device=device,
+        batch_size=batch_size,
+        fail_fast=fail_fast,
+        progress=progress or Silent(),
+    )
+
+
+def execute(
+    resolved: Resolved,
+    store: Store,
+    *,
+    command: str,
+    device: str | None,
+    batch_size: int,
+    fail_fast: bool,
+    progress: Progress,
+) -> Results:
+    """Plan what the store lacks, compute it, and keep the record that boards are built from."""
+    with store.writing():
+        planned = plan(resolved, store.have(c.key for c in cells(resolved)))
+        outcome = Outcome()
+        if planned.items:
+            outcome = _compute(resolved, store, planned, device, batch_size, fail_fast, progress)
+        record = _keep_record(resolved, store, command, outcome)
+        store.compact()
+    return Results(store, record, outcome, planned)
+
+
+def _compute(
+    resolved: Resolved,
+    store: Store,
+    planned: Plan,
+    device: str | None,
+    batch_size: int,
+    fail_fast: bool,
+    progress: Progress,
+) -> Outcome:
+    from robobench.tasks.classification import Classification
+
+    executor = Local(
+        resolved,
+        store,
+        Classification(),
+        device or best_device(),
+        batch_size=batch_size,
+        fail_fast=fail_fast,
+        progress=progress,
+    )
+    return executor.run(planned)
+
+
+def _keep_record(resolved: Resolved, store: Store, command: str, outcome: Outcome) -> RunRecord:
+    """The run's protocol, with the models of earlier runs under the same fingerprint."""
+    if outcome.undecodable:  # they have left the data, and so the fingerprint
+        from dataclasses import replace
+
+        gone = {
+            n: replace(d, excluded={**d.excluded, **store.excluded(d.revision)})
+            for n, d in resolved.data.items()
+        }
+        resolved = replace(resolved, data=gone)
+    new = record_of(resolved, command)
+    earlier = [r for r in store.runs() if r["fingerprint"] == new.fingerprint]
+    record = merged(from_json(earlier[-1]) if earlier else None, new)
+    store.put_run(record.fingerprint, to_json(record))
+    return record
+
+
+def _entries(
+    models: Mapping[str, nn.Module | str] | Sequence[str] | None,
+) -> tuple[ModelEntry | ResolvedModel, ...]:
+    if models is None:
+        return ()
+    if isinstance(models, Mapping):
+        return tuple(_entry(name, model) for name, model in models.items())
+    return tuple(ModelEntry(spec, trusted=True) for spec in models)
+
+
+def _entry(name: str, model: Any) -> ModelEntry | ResolvedModel:
+    if isinstance(model, str):
+        return ModelEntry(model, name=name, trusted=True)
+    from robobench.models.handle import wrap
+
+    who, handle = wrap(model, name=name)
+    return ResolvedModel(who, lambda device: handle)

@@ -1,0 +1,76 @@
+"""The command `robobench`: what it is called with, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from robobench.cli import boards, look, run, zoo
+from robobench.cli import doctor as doctor_command
+from robobench.errors import ExitCode, RobobenchError
+
+EPILOG = (
+    "Start with `robobench run quickstart`. Then your own model and data: "
+    "`robobench run occlusion --model my_model.py:build --data folder:/data/imagenet/val`. "
+    "Exit codes: 0 fine, 1 a bug in robobench, 2 something to mend, 3 a check did not hold, "
+    "4 some cells failed, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="robobench",
+    help="How much a vision model loses when its input is occluded, shuffled, shifted, corrupted or "
+    "attacked: with intervals, and with ties where the data cannot tell models apart.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run")(run.run)
+app.command("plan")(run.plan)
+app.command("check")(look.check)
+app.command("list")(look.list_)
+app.command("show")(look.show)
+app.command("leaderboard")(boards.leaderboard)
+app.command("query")(boards.query)
+app.command("doctor")(doctor_command.doctor)
+app.add_typer(zoo.app, name="zoo")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"robobench {installed('robobench')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code. A user's mistake shows no traceback."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(args=arguments, prog_name="robobench", standalone_mode=False)
+        return int(code or ExitCode.OK)
+    except RobobenchError as error:
+        typer.secho(f"robobench: {error}", fg="red", err=True)
+        return int(error.exit_code)
+    except click.exceptions.Exit as leave:
+        return int(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USER)
+    except (KeyboardInterrupt, click.Abort):
+        typer.secho("robobench: interrupted", err=True)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `robobench list | head`
+        sys.stderr.close()
+        return int(ExitCode.OK)

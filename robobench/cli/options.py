@@ -1,0 +1,77 @@
+"""The options that several commands share, described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robobench.errors import RobobenchError
+
+Suite = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A suite by name (`robobench list suites`) or a YAML file.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", metavar="SPEC",
+        help="A model instead of the suite's own: timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory or "
+        "package.module:factory, each with ?key=value&... Give it again for more models; NAME=SPEC names it.",
+    ),
+]  # fmt: skip
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", "-d", metavar="SPEC", help="Data instead of the suite's own, as in folder:/data/val."
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", "-n", min=1, help="At most so many images of each data set, classes balanced."),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="DIR", help="The results folder; what is there is not computed again."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replace a value of the suite, as in seed=1 or data.limit=100."
+    ),
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let code that a suite file names run (file.py:factory).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+RESULTS = Path("results")
+
+
+def settings(pairs: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs, values read as YAML. Raises RobobenchError."""
+    from robobench.suite.yaml_lines import read_yaml
+
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise RobobenchError(f"--set {pair}: expected KEY=VALUE, as in seed=1")
+        found[key] = read_yaml(value or "null", f"--set {key}").value
+    return found
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """`NAME=SPEC` apart; a SPEC alone has no name.
+
+    >>> split_name("mine=timm:resnet18?pretrained=false")
+    ('mine', 'timm:resnet18?pretrained=false')
+    >>> split_name("timm:resnet18?pretrained=false")
+    (None, 'timm:resnet18?pretrained=false')
+    """
+    name, equals, spec = text.partition("=")
+    if equals and ":" not in name and "?" not in name:
+        return name, spec
+    return None, text

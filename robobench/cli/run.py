@@ -1,0 +1,194 @@
+"""`robobench run` and `robobench plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robobench.cli import options
+from robobench.errors import ExitCode, RobobenchError
+
+if TYPE_CHECKING:
+    from robobench.api import Results
+    from robobench.engine.resolve import Resolved
+    from robobench.store import Store
+    from robobench.suite.suite import Suite
+
+
+def run(
+    suite: options.Suite,
+    model: options.Models = None,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    out: options.Out = options.RESULTS,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images per pass; no number depends on it.")
+    ] = 64,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps; by default the best there is.")
+    ] = None,
+    set_: options.Settings = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failure instead of going on.")
+    ] = False,
+    allow_code: options.AllowCode = False,
+    json: options.Json = False,
+) -> int:
+    """Evaluate models under a suite and rank them.
+
+    Only what the results folder lacks is computed: run the same command again after an interruption, or
+    with one more --model, and the rest is taken from there.
+    """
+    from robobench import api
+    from robobench.cli.progress import Bar
+    from robobench.store import Store
+
+    chosen = _suite(suite, set_)
+    store = Store.open(out, create=True)
+    resolved = _resolve(chosen, model, data, limit, allow_code, store)
+    if not json:
+        _say_what(resolved)
+    with Bar() as progress:
+        results = api.execute(
+            resolved,
+            store,
+            command=_command(suite, model, data, limit, set_),
+            device=_device(device),
+            batch_size=batch_size,
+            fail_fast=fail_fast,
+            progress=progress,
+        )
+    return _finish(results, json=json)
+
+
+def plan(
+    suite: options.Suite,
+    model: options.Models = None,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    out: options.Out = options.RESULTS,
+    set_: options.Settings = None,
+    allow_code: options.AllowCode = False,
+    json: options.Json = False,
+) -> int:
+    """Say what a run would compute, without computing it."""
+    from robobench.engine.plan import plan as make_plan
+    from robobench.engine.resolve import cells
+    from robobench.store import Store
+
+    chosen = _suite(suite, set_)
+    store = Store.open(out) if (out / "robobench.json").is_file() else None
+    resolved = _resolve(chosen, model, data, limit, allow_code, store)
+    found = cells(resolved)
+    have = store.have(c.key for c in found) if store else {}
+    planned = make_plan(resolved, have)
+    if json:
+        from robobench.cli.table import print_json
+
+        per_cell = [
+            {
+                "model": c.model.name,
+                "condition": c.condition.name,
+                "images": planned.wanted[c.key],
+                "missing": planned.missing[c.key],
+            }
+            for c in planned.cells
+        ]
+        print_json({"fingerprint": resolved.fingerprint, "passes": planned.cost, "cells": per_cell})
+        return ExitCode.OK
+    from robobench.cli.table import plan_table
+
+    plan_table(resolved, planned)
+    return ExitCode.OK
+
+
+def _suite(name: str, pairs: list[str] | None) -> Suite:
+    from robobench.suite.load import load_suite
+
+    return load_suite(name, options.settings(pairs))
+
+
+def _resolve(
+    suite: Suite,
+    models: list[str] | None,
+    data: str | None,
+    limit: int | None,
+    allow_code: bool,
+    store: Store | None,
+) -> Resolved:
+    from robobench.engine.resolve import resolve
+    from robobench.suite.suite import ModelEntry
+
+    entries = []
+    for text in models or ():
+        name, spec = options.split_name(text)
+        entries.append(ModelEntry(spec, name=name, trusted=True))
+    known = store.excluded if store else (lambda _: {})
+    return resolve(suite, entries, data=data, limit=limit, allow_code=allow_code, excluded=known)
+
+
+def _device(name: str | None) -> str | None:
+    """Check a device before anything is loaded. Raises RobobenchError."""
+    if name is None or name == "cpu":
+        return name
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RobobenchError(
+            f"--device {name}: not usable here ({reason}); leave it out for the best there is"
+        ) from None
+    return name
+
+
+def _command(
+    suite: str, models: list[str] | None, data: str | None, limit: int | None, pairs: list[str] | None
+) -> str:
+    """The command as a board shows it: without absolute paths."""
+    from robobench.engine.resolve import public_path
+
+    parts = ["robobench run", public_path(suite)]
+    parts += [f"--model {public_path(m)}" for m in models or ()]
+    parts += [f"--data {public_path(data)}"] if data else []
+    parts += [f"--limit {limit}"] if limit else []
+    parts += [f"--set {pair}" for pair in pairs or ()]
+    return " ".join(parts)
+
+
+def _say_what(resolved: Resolved) -> None:
+    suite = resolved.suite
+    sizes = ", ".join(f"{len(d.ids):,} of {d.title}" for d in resolved.data.values() if "@" not in d.name)
+    typer.echo(f"{suite.title}", err=True)
+    typer.echo(
+        f"{len(resolved.models)} models, {len(resolved.conditions)} conditions; images: {sizes}", err=True
+    )
+
+
+def _finish(results: Results, *, json: bool) -> int:
+    """Show the board, write the page, and say what went wrong, if anything."""
+    from robobench.cli.table import board_table, failure_lines
+    from robobench.leaderboard.publish import publish
+    from robobench.leaderboard.render import render
+
+    board = results.leaderboard
+    folder = publish(board, results.store.root / "boards" / results.record.suite)
+    if json:
+        typer.echo(render(board, "json"))
+    else:
+        board_table(board)
+        done = (
+            f"computed {results.outcome.rows:,} rows"
+            if results.outcome.rows
+            else "nothing was left to compute"
+        )
+        typer.echo(f"{done}; results: {results.store.root}")
+        typer.echo(f"page: {folder / 'index.html'}")
+    for line in failure_lines(results):
+        typer.secho(line, fg="yellow", err=True)
+    if results.outcome.interrupted:
+        typer.echo("interrupted: run the same command again to finish", err=True)
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED_CELLS if board.failures or results.outcome.failures else ExitCode.OK

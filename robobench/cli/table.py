@@ -1,0 +1,198 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from robobench.keys import plain
+
+if TYPE_CHECKING:
+    from robobench.api import Results
+    from robobench.engine.plan import Plan
+    from robobench.engine.resolve import Resolved
+    from robobench.leaderboard.board import Entry, Leaderboard
+    from robobench.registry import Plugin
+    from robobench.suite.suite import Suite
+    from robobench.types import Score
+
+DASH = "–"
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, keys in the order given."""
+    import sys
+
+    sys.stdout.write(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def board_table(board: Leaderboard) -> None:
+    """The ranking with its intervals, as wide as the terminal."""
+    console = Console()
+    table = Table(title=_clean(board.suite.title), title_justify="left", header_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("model")
+    table.add_column("family")
+    for reference in board.references:
+        table.add_column(_clean(reference.condition), justify="right")
+    for ladder in board.ladders:
+        table.add_column(_clean(ladder.name), justify="right")
+    table.add_column(f"{_clean(board.suite.score.name)} [95 %]", justify="right")
+    for entry in board.entries:
+        table.add_row(*_board_row(board, entry))
+    console.print(table)
+    if any(entry.rank and entry.rank[0] != entry.rank[1] for entry in board.entries):
+        console.print("Ranks like 1-2 are ties: these images cannot tell the models apart.", style="dim")
+
+
+def _board_row(board: Leaderboard, entry: Entry) -> list[str]:
+    metric = board.suite.score.of
+    cells = [_percent(entry.cells[r.condition].score(metric)) if r.condition in entry.cells else DASH
+             for r in board.references]  # fmt: skip
+    ladders = [_percent(entry.ladders[la.name]) if la.name in entry.ladders else DASH for la in board.ladders]
+    rank = DASH if entry.rank is None else "-".join(str(r) for r in dict.fromkeys(entry.rank))
+    total = entry.score
+    interval = f" [{100 * total.low:.1f}, {100 * total.high:.1f}]" if total.low == total.low else ""
+    return [rank, _clean(entry.name), entry.family or "", *cells, *ladders, _percent(total) + interval]
+
+
+def _percent(score: Score) -> str:
+    if score.value != score.value:
+        return DASH
+    return f"{100 * score.value:.1f}" if score.unit == "fraction" else f"{score.value:.4g}"
+
+
+def failure_lines(results: Results) -> list[str]:
+    """What went wrong in a run, one line a cause."""
+    lines = [
+        f"left out, cannot be decoded: {_clean(reason)}" for reason in results.outcome.undecodable.values()
+    ]
+    causes: dict[tuple[str, str, str], list[str]] = {}
+    for entry in results.leaderboard.failures:
+        causes.setdefault((entry.model, entry.reason, entry.hint), []).append(entry.condition)
+    for (model, reason, hint), conditions in causes.items():
+        where = conditions[0] if len(conditions) == 1 else f"{len(conditions)} conditions"
+        lines.append(_clean(f"failed: {model}, {where}: {reason}" + (f" ({hint})" if hint else "")))
+    return lines
+
+
+def plan_table(resolved: Resolved, planned: Plan) -> None:
+    """Images wanted and missing for each condition, summed over the models."""
+    table = Table(
+        title=f"{_clean(resolved.suite.title)}, {len(resolved.models)} models", title_justify="left"
+    )
+    for name in ("condition", "data", "images", "in the store", "missing"):
+        table.add_column(name, justify="left" if name in ("condition", "data") else "right")
+    for condition in resolved.conditions:
+        mine = [c.key for c in planned.cells if c.condition.name == condition.name]
+        wanted = sum(planned.wanted[k] for k in mine)
+        missing = sum(planned.missing[k] for k in mine)
+        title = resolved.data[condition.data].title
+        table.add_row(
+            _clean(condition.name), _clean(title), f"{wanted:,}", f"{wanted - missing:,}", f"{missing:,}"
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{len(planned.items):,} work items, {planned.cost:,} forward passes (a backward one counts as two); "
+        f"fingerprint {resolved.fingerprint}"
+    )
+
+
+def listing(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Names with one line each, by kind."""
+    console = Console()
+    for kind, names in found.items():
+        table = Table(title=kind, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column("name", no_wrap=True, style="bold")
+        table.add_column("what")
+        for name, summary in names.items():
+            table.add_row(_clean(name), _clean(summary))
+        console.print(table)
+        console.print()
+
+
+def plugin_page(plugin: Plugin) -> None:
+    """A plug-in's documentation and parameters."""
+    console = Console()
+    console.print(f"[bold]{escape(plugin.name)}[/bold]  {plugin.kind}, version {plugin.version}")
+    console.print(Text(inspect.getdoc(plugin.cls) or ""))
+    table = Table(title="parameters", title_justify="left")
+    for name in ("name", "type", "default"):
+        table.add_column(name)
+    from robobench.registry import schema
+
+    shapes = schema(plugin.cls).model_json_schema().get("properties", {})  # type: ignore[arg-type]
+    for item in fields(plugin.cls):
+        if item.init:
+            default = (
+                "required" if item.default is MISSING and item.default_factory is MISSING else item.default
+            )
+            shown = "" if default is MISSING else str(default)
+            table.add_row(item.name, escape(_shape(shapes.get(item.name, {}))), escape(shown))
+    console.print(table)
+
+
+def _shape(shape: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words: type, choices and limits."""
+    if "anyOf" in shape:
+        return " or ".join(_shape(s) for s in shape["anyOf"])
+    if "enum" in shape:
+        return ", ".join(map(str, shape["enum"]))
+    if "const" in shape:
+        return str(shape["const"])
+    words = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {shape[key]}" for key, sign in words.items() if key in shape]
+    return " ".join([str(shape.get("type", "any")), ", ".join(limits)]).strip()
+
+
+def suite_page(suite: Suite) -> None:
+    """A suite's conditions, spelled out."""
+    console = Console()
+    console.print(f"[bold]{escape(suite.name)}[/bold]  {escape(suite.title)}")
+    if suite.description:
+        console.print(escape(suite.description))
+    facts = {
+        "data": ", ".join(d.title for d in suite.data),
+        "view": "each model's own" if suite.view is None else str(suite.view),
+        "models": ", ".join(m.name or m.spec for m in suite.models) or "none: give --model",
+        "metrics": ", ".join(suite.metrics),
+        "score": f"{suite.score.name}: {suite.score.formula} over {suite.score.over} of {suite.score.of}",
+        "seed": str(suite.seed),
+        "digest": suite.digest,
+    }
+    for key, value in facts.items():
+        console.print(f"{key}: {escape(value)}")
+    table = Table(title="conditions", title_justify="left")
+    for name in ("name", "ladder", "steps", "limit"):
+        table.add_column(name)
+    for condition in suite.conditions:
+        steps = "; ".join(
+            f"{s.name} " + ", ".join(f"{k}={v}" for k, v in s.params.items()) for s in condition.steps
+        )
+        limit = str(condition.limit or "")
+        table.add_row(_clean(condition.name), _clean(condition.ladder), _clean(steps), limit)
+    console.print(table)
+
+
+def frame_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """The answer of a query."""
+    table = Table()
+    for name in columns:
+        table.add_column(_clean(name))
+    for row in rows:
+        table.add_row(*(DASH if value is None else _clean(str(value)) for value in row))
+    Console().print(table)
+
+
+def _clean(text: str) -> str:
+    """Text that can neither mark up nor steer the terminal."""
+    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -1,0 +1,143 @@
+"""The protocol of a run as data: what its results are scored from later, without models, data or torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from robobench.engine.provenance import versions
+from robobench.engine.resolve import Resolved, cells
+from robobench.suite.suite import BASE, ScoreSpec
+from robobench.types import Condition, Json, Step
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """A data set of a run. order: its images in visiting order; excluded: those that cannot be decoded."""
+
+    name: str
+    title: str
+    space: str
+    classes: int
+    revision: str
+    view: str
+    order: tuple[str, ...]
+    excluded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model of a run and the keys of its cells by condition name."""
+
+    name: str
+    digest: str
+    family: str | None
+    clean_accuracy: float | None
+    citation: str | None
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a board needs besides the rows. `turn` grows with each run, the newest has the largest."""
+
+    fingerprint: str
+    suite: str
+    title: str
+    description: str
+    citation: str | None
+    suite_digest: str
+    seed: int
+    lot: int
+    metrics: tuple[str, ...]
+    score: ScoreSpec
+    conditions: tuple[Condition, ...]
+    data: tuple[DataRecord, ...]
+    models: tuple[ModelRecord, ...]
+    command: str
+    turn: int = 0
+    format: int = FORMAT
+
+    def images(self, condition: Condition) -> tuple[str, ...]:
+        """The images that a condition should have."""
+        data = next(d for d in self.data if d.name == condition.data)
+        gone = set(data.excluded)
+        return tuple(i for i in data.order[: condition.limit] if i not in gone)
+
+
+def record_of(resolved: Resolved, command: str) -> RunRecord:
+    """The record of a resolved suite."""
+    suite = resolved.suite
+    keys: dict[str, dict[str, str]] = {}
+    for cell in cells(resolved):
+        keys.setdefault(cell.model.digest, {})[cell.condition.name] = cell.key
+    return RunRecord(
+        fingerprint=resolved.fingerprint,
+        suite=suite.name,
+        title=suite.title,
+        description=suite.description,
+        citation=suite.citation,
+        suite_digest=suite.digest,
+        seed=suite.seed,
+        lot=suite.lot,
+        metrics=suite.metrics,
+        score=suite.score,
+        conditions=resolved.conditions,
+        data=tuple(
+            DataRecord(
+                name=d.name,
+                title=d.title,
+                space=d.space.name,
+                classes=len(d.space.classes),
+                revision=d.revision,
+                view="each model's own" if d.view is None else str(d.view),
+                order=d.order,
+                excluded=tuple(sorted(set(d.excluded) & set(d.order))),
+            )
+            for d in sorted(resolved.data.values(), key=lambda d: (d.name != BASE, d.name))
+        ),
+        models=tuple(
+            ModelRecord(
+                m.id.name, m.id.digest, m.id.family, m.id.clean_accuracy, m.id.citation, keys[m.id.digest]
+            )
+            for m in resolved.models
+        ),
+        command=command,
+    )
+
+
+def to_json(record: RunRecord) -> dict[str, Any]:
+    """As JSON types, with the versions of the packages that were there."""
+    return {**asdict(record), "versions": dict(versions())}
+
+
+def from_json(content: Mapping[str, Any]) -> RunRecord:
+    """The record again. Raises KeyError or TypeError for something else."""
+    values = {k: v for k, v in content.items() if k != "versions"}
+    values["score"] = ScoreSpec(**values["score"])
+    values["metrics"] = tuple(values["metrics"])
+    values["conditions"] = tuple(_condition(c) for c in values["conditions"])
+    values["data"] = tuple(
+        DataRecord(**{**d, "order": tuple(d["order"]), "excluded": tuple(d["excluded"])})
+        for d in values["data"]
+    )
+    values["models"] = tuple(ModelRecord(**m) for m in values["models"])
+    return RunRecord(**values)
+
+
+def merged(old: RunRecord | None, new: RunRecord) -> RunRecord:
+    """The models of both, those named now last; everything else as it is now."""
+    if old is None:
+        return new
+    mine = {m.digest for m in new.models}
+    return replace(new, models=(*(m for m in old.models if m.digest not in mine), *new.models))
+
+
+def _condition(content: Mapping[str, Json]) -> Condition:
+    values: dict[str, Any] = dict(content)
+    values["steps"] = tuple(Step(**s) for s in values["steps"])
+    values["lower"] = tuple(values["lower"])
+    return Condition(**values)
