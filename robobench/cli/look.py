@@ -81,7 +81,7 @@ def check(
     json: options.Json = False,
 ) -> int:
     """Check suite files: form, names, every parameter. Needs no data and no model."""
-    from robobench.cli.table import print_json
+    from robobench.cli.table import count, print_json
     from robobench.suite.load import load_suite
 
     faults: dict[str, str] = {}
@@ -93,8 +93,8 @@ def check(
             continue
         if not json:
             typer.echo(
-                f"{name}: fine, {len(suite.conditions)} conditions on {len(suite.data)} data sets, "
-                f"digest {suite.digest}"
+                f"{name}: fine, {count(len(suite.conditions), 'condition')} on "
+                f"{count(len(suite.data), 'data set')}, digest {suite.digest}"
             )
     if json:
         print_json({name: faults.get(name) for name in suites})

@@ -159,12 +159,13 @@ def _command(
 
 
 def _say_what(resolved: Resolved) -> None:
+    from robobench.cli.table import count
+
     suite = resolved.suite
     sizes = ", ".join(f"{len(d.ids):,} of {d.title}" for d in resolved.data.values() if "@" not in d.name)
     typer.echo(f"{suite.title}", err=True)
-    typer.echo(
-        f"{len(resolved.models)} models, {len(resolved.conditions)} conditions; images: {sizes}", err=True
-    )
+    models, conditions = count(len(resolved.models), "model"), count(len(resolved.conditions), "condition")
+    typer.echo(f"{models}, {conditions}; images: {sizes}", err=True)
 
 
 def _finish(results: Results, *, json: bool) -> int:

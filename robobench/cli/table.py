@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -34,40 +35,65 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n")
 
 
+def count(n: int, thing: str) -> str:
+    """A number of things in words.
+
+    >>> count(1, "model"), count(1200, "model")
+    ('1 model', '1,200 models')
+    """
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")
+
+
 def board_table(board: Leaderboard) -> None:
     """The ranking with its intervals, as wide as the terminal."""
-    console = Console()
-    table = Table(title=_clean(board.suite.title), title_justify="left", header_style="bold")
-    table.add_column("rank", justify="right")
-    table.add_column("model")
-    table.add_column("family")
-    for reference in board.references:
-        table.add_column(_clean(reference.condition), justify="right")
-    for ladder in board.ladders:
-        table.add_column(_clean(ladder.name), justify="right")
-    table.add_column(f"{_clean(board.suite.score.name)} [95 %]", justify="right")
+    console = _console()
+    heads = ["rank", "model", "family", *(r.condition for r in board.references)]
+    heads += [*(ladder.name for ladder in board.ladders), board.suite.score.name, "95 %"]
+    table = Table(
+        title=_clean(board.suite.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for head in heads:
+        left = head in ("model", "family")
+        table.add_column(_clean(head), justify="left" if left else "right", overflow="fold")
     for entry in board.entries:
         table.add_row(*_board_row(board, entry))
     console.print(table)
+    notes = ["Accuracies in %; each ladder is the mean of its levels."]
     if any(entry.rank and entry.rank[0] != entry.rank[1] for entry in board.entries):
-        console.print("Ranks like 1-2 are ties: these images cannot tell the models apart.", style="dim")
+        notes.append("Ranks like 1-2 are ties: these images cannot tell the models apart.")
+    if any(entry.rank is None for entry in board.entries):
+        notes.append("A model without a rank is incomplete.")
+    console.print(" ".join(notes), style="dim")
+
+
+def _console() -> Console:
+    """Standard output; where it is no terminal, wide enough for a board."""
+    import sys
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _board_row(board: Leaderboard, entry: Entry) -> list[str]:
     metric = board.suite.score.of
-    cells = [_percent(entry.cells[r.condition].score(metric)) if r.condition in entry.cells else DASH
-             for r in board.references]  # fmt: skip
+    cells = [
+        _percent(entry.cells[r.condition].score(metric)) if r.condition in entry.cells else DASH
+        for r in board.references
+    ]
     ladders = [_percent(entry.ladders[la.name]) if la.name in entry.ladders else DASH for la in board.ladders]
     rank = DASH if entry.rank is None else "-".join(str(r) for r in dict.fromkeys(entry.rank))
     total = entry.score
-    interval = f" [{100 * total.low:.1f}, {100 * total.high:.1f}]" if total.low == total.low else ""
-    return [rank, _clean(entry.name), entry.family or "", *cells, *ladders, _percent(total) + interval]
+    interval = (
+        DASH if total.low != total.low else f"{_percent(total, total.low)} to {_percent(total, total.high)}"
+    )
+    return [rank, _clean(entry.name), entry.family or "", *cells, *ladders, _percent(total), interval]
 
 
-def _percent(score: Score) -> str:
-    if score.value != score.value:
+def _percent(score: Score, value: float | None = None) -> str:
+    """A score's value, or one of its bounds; undefined is a dash."""
+    shown = score.value if value is None else value
+    if shown != shown:
         return DASH
-    return f"{100 * score.value:.1f}" if score.unit == "fraction" else f"{score.value:.4g}"
+    return f"{100 * shown:.1f}" if score.unit == "fraction" else f"{shown:.4g}"
 
 
 def failure_lines(results: Results) -> list[str]:
@@ -75,6 +101,7 @@ def failure_lines(results: Results) -> list[str]:
     lines = [
         f"left out, cannot be decoded: {_clean(reason)}" for reason in results.outcome.undecodable.values()
     ]
+    lines += [_clean(f"warning: {model}: {text}") for model, text in results.outcome.warnings.items()]
     causes: dict[tuple[str, str, str], list[str]] = {}
     for entry in results.leaderboard.failures:
         causes.setdefault((entry.model, entry.reason, entry.hint), []).append(entry.condition)
@@ -99,7 +126,7 @@ def plan_table(resolved: Resolved, planned: Plan) -> None:
         table.add_row(
             _clean(condition.name), _clean(title), f"{wanted:,}", f"{wanted - missing:,}", f"{missing:,}"
         )
-    console = Console()
+    console = _console()
     console.print(table)
     console.print(
         f"{len(planned.items):,} work items, {planned.cost:,} forward passes (a backward one counts as two); "
@@ -109,7 +136,7 @@ def plan_table(resolved: Resolved, planned: Plan) -> None:
 
 def listing(found: Mapping[str, Mapping[str, str]]) -> None:
     """Names with one line each, by kind."""
-    console = Console()
+    console = _console()
     for kind, names in found.items():
         table = Table(title=kind, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
         table.add_column("name", no_wrap=True, style="bold")
@@ -122,14 +149,16 @@ def listing(found: Mapping[str, Mapping[str, str]]) -> None:
 
 def plugin_page(plugin: Plugin) -> None:
     """A plug-in's documentation and parameters."""
-    console = Console()
+    console = _console()
     console.print(f"[bold]{escape(plugin.name)}[/bold]  {plugin.kind}, version {plugin.version}")
-    console.print(Text(inspect.getdoc(plugin.cls) or ""))
+    for paragraph in (inspect.getdoc(plugin.cls) or "").split("\n\n"):
+        console.print(Text(" ".join(paragraph.split("\n"))), end="\n\n")
     table = Table(title="parameters", title_justify="left")
-    for name in ("name", "type", "default"):
+    for name in ("name", "type", "default", "what"):
         table.add_column(name)
-    from robobench.registry import schema
+    from robobench.registry import field_notes, schema
 
+    notes = field_notes(plugin.cls)
     shapes = schema(plugin.cls).model_json_schema().get("properties", {})  # type: ignore[arg-type]
     for item in fields(plugin.cls):
         if item.init:
@@ -137,7 +166,8 @@ def plugin_page(plugin: Plugin) -> None:
                 "required" if item.default is MISSING and item.default_factory is MISSING else item.default
             )
             shown = "" if default is MISSING else str(default)
-            table.add_row(item.name, escape(_shape(shapes.get(item.name, {}))), escape(shown))
+            shape = escape(_shape(shapes.get(item.name, {})))
+            table.add_row(item.name, shape, escape(shown), escape(notes.get(item.name, "")))
     console.print(table)
 
 
@@ -156,7 +186,7 @@ def _shape(shape: Mapping[str, Any]) -> str:
 
 def suite_page(suite: Suite) -> None:
     """A suite's conditions, spelled out."""
-    console = Console()
+    console = _console()
     console.print(f"[bold]{escape(suite.name)}[/bold]  {escape(suite.title)}")
     if suite.description:
         console.print(escape(suite.description))
@@ -190,7 +220,7 @@ def frame_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(_clean(name))
     for row in rows:
         table.add_row(*(DASH if value is None else _clean(str(value)) for value in row))
-    Console().print(table)
+    _console().print(table)
 
 
 def _clean(text: str) -> str:
