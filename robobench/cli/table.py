@@ -47,16 +47,18 @@ def count(n: int, thing: str) -> str:
 def board_table(board: Leaderboard) -> None:
     """The ranking with its intervals, as wide as the terminal."""
     console = _console()
-    heads = ["rank", "model", "family", *(r.condition for r in board.references)]
+    heads = ["#", "model", "family", *(r.condition for r in board.references)]
     heads += [*(ladder.name for ladder in board.ladders), board.suite.score.name, "95 %"]
     table = Table(
         title=_clean(board.suite.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     for head in heads:
-        left = head in ("model", "family")
-        table.add_column(_clean(head), justify="left" if left else "right", overflow="fold")
+        table.add_column(_clean(head), justify="left" if head in ("model", "family") else "right")
+    table.columns[-1].no_wrap = True
     for entry in board.entries:
         table.add_row(*_board_row(board, entry))
+    if console.width < table.__rich_measure__(console, console.options).maximum:
+        del table.columns[2]  # the family is the first to go
     console.print(table)
     notes = ["Accuracies in %; each ladder is the mean of its levels."]
     if any(entry.rank and entry.rank[0] != entry.rank[1] for entry in board.entries):
@@ -83,7 +85,7 @@ def _board_row(board: Leaderboard, entry: Entry) -> list[str]:
     rank = DASH if entry.rank is None else "-".join(str(r) for r in dict.fromkeys(entry.rank))
     total = entry.score
     interval = (
-        DASH if total.low != total.low else f"{_percent(total, total.low)} to {_percent(total, total.high)}"
+        DASH if total.low != total.low else f"{_percent(total, total.low)}{DASH}{_percent(total, total.high)}"
     )
     return [rank, _clean(entry.name), entry.family or "", *cells, *ladders, _percent(total), interval]
 
