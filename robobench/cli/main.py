@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import click
 import typer
 
 from robobench.cli import boards, look, run, zoo
 from robobench.cli import doctor as doctor_command
-from robobench.errors import ExitCode, RobobenchError
+from robobench.errors import ExitCode, RobobenchError, nearest
 
 EPILOG = (
     "Start with `robobench run quickstart`. Then your own model and data: "
@@ -51,6 +51,10 @@ def _version(
         raise typer.Exit
 
 
+# click's own class or that of typer's copy of it, whichever this typer raises
+_Mistake: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
 def main() -> None:
     """Run the command line and leave with its exit code. A user's mistake shows no traceback."""
     sys.exit(_run(sys.argv[1:]))
@@ -61,16 +65,38 @@ def _run(arguments: list[str]) -> int:
         code = app(args=arguments, prog_name="robobench", standalone_mode=False)
         return int(code or ExitCode.OK)
     except RobobenchError as error:
-        typer.secho(f"robobench: {error}", fg="red", err=True)
+        _say(str(error))
         return int(error.exit_code)
-    except click.exceptions.Exit as leave:
+    except typer.Exit as leave:
         return int(leave.exit_code)
-    except click.ClickException as error:
-        error.show()
+    except _Mistake as error:
+        message = _mistake(error)
+        if message:  # empty when the help was shown, for want of a command
+            _say(message)
         return int(ExitCode.USER)
-    except (KeyboardInterrupt, click.Abort):
-        typer.secho("robobench: interrupted", err=True)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe has gone, as in `robobench list | head`
         sys.stderr.close()
         return int(ExitCode.OK)
+
+
+def _mistake(error: Any) -> str:
+    """What was typed wrong, the nearest right thing, and where the right things are listed."""
+    message: str = error.format_message()
+    if not message:
+        return ""
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    if option and context is not None:
+        known = [name for parameter in context.command.params for name in parameter.opts if name[:2] == "--"]
+        message = f"no such option {option!r}; {nearest(option, known)}"
+    command = context.command_path if context is not None else "robobench"
+    return f"{message}\nSee `{command} --help`."
+
+
+def _say(message: str) -> None:
+    """A message on standard error, without what could steer the terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in message)
+    typer.secho(f"robobench: {shown}", fg="red", err=True)

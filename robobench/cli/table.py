@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -49,8 +48,9 @@ def board_table(board: Leaderboard) -> None:
     console = _console()
     heads = ["#", "model", "family", *(r.condition for r in board.references)]
     heads += [*(ladder.name for ladder in board.ladders), board.suite.score.name, "95 %"]
+    title = _clean(board.suite.title)
     table = Table(
-        title=_clean(board.suite.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold underline"
     )
     for head in heads:
         table.add_column(_clean(head), justify="left" if head in ("model", "family") else "right")

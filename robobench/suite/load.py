@@ -138,8 +138,8 @@ def _form_error(document: Document, error: ValidationError) -> SuiteError:
     worst = max(error.errors(include_url=False), key=lambda e: len(_clean_path(document, e["loc"])))
     path = _clean_path(document, worst["loc"])
     if worst["type"] == "extra_forbidden":
-        known = _known_keys(worst["loc"])
-        return document.error(path, f"unknown key {path[-1]!r}; {nearest(str(path[-1]), known)}")
+        key = str(worst["loc"][-1])
+        return document.error(path, f"unknown key {key!r}; {nearest(key, _known_keys(worst['loc']))}")
     where = ".".join(str(p) for p in path)
     if worst["type"] == "missing":
         return document.error(path, f"{worst['loc'][-1]!r} is missing" + (f" in {where}" if where else ""))
