@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _GOLDEN = 0x9E3779B1
+_WORD = 0xFFFFFFFF
 _MIX1, _MIX2 = 0x7FEB352D, 0x846CA68B
 _MEMO_LIMIT = 64  # arrays kept for the severities of one batch
+_BLOCK = 1 << 18  # words worked on at a time: few calls, and memory that stays in the caches
 
 
 def _signed(word: int) -> int:
@@ -41,14 +43,65 @@ def image_key(seed: int, stream: str, occurrence: int, number: int, name: str, i
     return int.from_bytes(hasher.digest(), "little")
 
 
-def _mix(x: Tensor) -> Tensor:
+def _mix(x: Tensor, spare: Tensor) -> None:
     """lowbias32 in place; `&` after `>>` makes the shift of a signed word a logical one."""
-    x ^= (x >> 16) & 0xFFFF
-    x *= _MIX1
-    x ^= (x >> 15) & 0x1FFFF
-    x *= _signed(_MIX2)
-    x ^= (x >> 16) & 0xFFFF
-    return x
+    import torch
+
+    for shift, keep, factor in ((16, 0xFFFF, _MIX1), (15, 0x1FFFF, _signed(_MIX2)), (16, 0xFFFF, 1)):
+        torch.bitwise_right_shift(x, shift, out=spare)
+        x.bitwise_xor_(spare.bitwise_and_(keep))
+        if factor != 1:
+            x.mul_(factor)
+
+
+def _halves(keys: Sequence[int], device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """The low and the high words of 64-bit keys, as int32 columns of shape (b, 1)."""
+    import torch
+
+    low = torch.tensor([_signed(k & _WORD) for k in keys], dtype=torch.int32)
+    high = torch.tensor([_signed(k >> 32) for k in keys], dtype=torch.int32)
+    return low.to(device)[:, None], high.to(device)[:, None]
+
+
+def _blocks(keys: Sequence[int], count: int, device: torch.device) -> Iterator[tuple[slice, slice, Tensor]]:
+    """The words of `count` positions for every key, as (rows, columns, words of that block).
+
+    On a CPU a block is small enough for the caches, because mixing passes over it some twenty times;
+    elsewhere there is one. Every block lies in the same memory: use it before asking for the next.
+    """
+    import torch
+
+    if not keys or not count:
+        return
+    whole = device.type != "cpu"
+    wide = count if whole else min(count, _BLOCK)
+    deep = len(keys) if whole else min(len(keys), max(1, _BLOCK // count))
+    low, high = _halves(keys, device)
+    position = torch.arange(wide, dtype=torch.int32, device=device).mul_(_signed(_GOLDEN))
+    memory = torch.empty(2, deep * wide, dtype=torch.int32, device=device)
+    for row in range(0, len(keys), deep):
+        rows = slice(row, min(row + deep, len(keys)))
+        for column in range(0, count, wide):
+            columns = slice(column, min(column + wide, count))
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            x, spare = (part[: shape[0] * shape[1]].view(shape) for part in memory)
+            # (position + column) * golden, the second product wrapped to 32 bits like the first
+            torch.add(position[: shape[1]], low[rows] + _signed(column * _GOLDEN & _WORD), out=x)
+            _mix(x, spare)
+            x.bitwise_xor_(high[rows])
+            _mix(x, spare)
+            yield rows, columns, x
+
+
+def _box_muller(uniforms: Tensor, spare: Tensor, out: Tensor) -> None:
+    """Two rows of 24-bit integers as float32 become two rows of standard normal numbers in `out`."""
+    import torch
+
+    radius, angle = uniforms.unbind(-2)
+    radius.add_(1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+    angle.mul_(2.0**-24 * 2.0 * math.pi)
+    torch.mul(radius, torch.cos(angle, out=spare), out=out.select(-2, 0))
+    torch.mul(radius, angle.sin_(), out=out.select(-2, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +143,7 @@ class Draws:
         """Float32 in [0, 1) on a grid of 2**-24, of shape (b, *shape)."""
 
         def make() -> Tensor:
-            return ((self._bits(name, shape) >> 8) & 0xFFFFFF).float().mul_(2.0**-24)
+            return self._integers24(name, math.prod(shape)).mul_(2.0**-24).view(len(self.ids), *shape)
 
         return self._kept("uniform", name, shape, make)
 
@@ -99,14 +152,7 @@ class Draws:
 
         def make() -> Tensor:
             count = math.prod(shape)
-            half = (count + 1) // 2
-            words = ((self._bits(name, (2, half)) >> 8) & 0xFFFFFF).float()
-            radius = words[:, 0].add_(1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
-            angle = words[:, 1].mul_(2.0**-24 * 2.0 * math.pi)
-            both = radius.new_empty(len(self.ids), 2, half)
-            both[:, 0] = radius * angle.cos()
-            both[:, 1] = radius * angle.sin()
-            return both.flatten(1)[:, :count].reshape(len(self.ids), *shape)
+            return self._normal(name, (count + 1) // 2)[:, :count].reshape(len(self.ids), *shape)
 
         return self._kept("normal", name, shape, make)
 
@@ -140,13 +186,36 @@ class Draws:
     def _bits(self, name: str, shape: tuple[int, ...]) -> Tensor:
         import torch
 
-        keys = self.seeds(name)
-        low = torch.tensor([_signed(k & 0xFFFFFFFF) for k in keys], dtype=torch.int32)
-        high = torch.tensor([_signed(k >> 32) for k in keys], dtype=torch.int32)
         count = math.prod(shape)
-        position = torch.arange(count, dtype=torch.int32, device=self.device)
-        position *= _signed(_GOLDEN)
-        x = position[None, :] + low.to(self.device)[:, None]
-        x = _mix(x)
-        x ^= high.to(self.device)[:, None]
-        return _mix(x).reshape(len(keys), *shape)
+        out = torch.empty(len(self.ids), count, dtype=torch.int32, device=self.device)
+        for rows, columns, words in _blocks(self.seeds(name), count, out.device):
+            out[rows, columns] = words
+        return out.view(len(self.ids), *shape)
+
+    def _integers24(self, name: str, count: int) -> Tensor:
+        """The upper 24 bits of each word as float32, which holds them exactly; (b, count)."""
+        import torch
+
+        out = torch.empty(len(self.ids), count, dtype=torch.float32, device=self.device)
+        for rows, columns, words in _blocks(self.seeds(name), count, out.device):
+            out[rows, columns] = words.bitwise_right_shift_(8).bitwise_and_(0xFFFFFF)
+        return out
+
+    def _normal(self, name: str, half: int) -> Tensor:
+        """Standard normal numbers (b, 2 * half).
+
+        On a CPU each image is worked on in the same memory: where its numbers lie decides which vector
+        instructions take them, and so the last bit. It must not depend on the image's company.
+        """
+        import torch
+
+        values = self._integers24(name, 2 * half).view(len(self.ids), 2, half)
+        if values.device.type != "cpu":
+            out = torch.empty_like(values)
+            _box_muller(values, torch.empty_like(values[:, 0]), out)
+            return out.flatten(1)
+        memory = torch.empty(3, half, dtype=torch.float32)
+        for row in values:
+            memory[:2] = row
+            _box_muller(memory[:2], memory[2], row)
+        return values.flatten(1)

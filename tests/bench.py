@@ -21,12 +21,12 @@ PASSIVE = """conditions:
   - {use: shuffle.grid, name: shuffle, ladder: {grid: [2x2, 4x4]}}
   - {shift: {source: digits, path: uci}, name: uci}
   - {compose: [{use: shuffle.grid, with: {grid: 2x2}}, {use: occlusion.random, with: {fraction: 0.5, grid: 7}}], worst_of: 3, name: both}
-"""  # noqa: E501
+"""
 ATTACKS = """conditions:
   - {use: gradient.fgsm, name: fgsm, ladder: {eps: [2/255, 8/255]}}
   - {use: gradient.pgd, name: pgd, with: {steps: 4, restarts: 2}, ladder: {eps: [8/255, 2/255, 32/255]}}
   - {compose: [{use: occlusion.random, with: {fraction: 0.3, grid: 7}}, {use: gradient.fgsm, with: {eps: 4/255}}], name: under}
-"""  # noqa: E501
+"""
 
 
 def resolved(text: str, model: LoadedModel, *, limit: int | None = 40, name: str = "fake") -> Resolved:

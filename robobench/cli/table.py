@@ -160,7 +160,7 @@ def plugin_page(plugin: Plugin) -> None:
         table.add_column(name)
     from robobench.registry import field_notes, schema
 
-    notes = field_notes(plugin.cls)
+    notes = field_notes(plugin.cls)  # type: ignore[arg-type]
     shapes = schema(plugin.cls).model_json_schema().get("properties", {})  # type: ignore[arg-type]
     for item in fields(plugin.cls):
         if item.init:

@@ -1,0 +1,87 @@
+# robobench: `make run` shows it, `make test` tests it, `make help` lists the rest.
+# Needs Python 3.11 or newer and nothing else; with uv on the PATH, clones share their wheels.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev,samples
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTING := NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_OFFLINE=1
+
+MODERN := import sys; sys.exit(sys.version_info < (3, 11))
+AGE := import sys; print(".".join(map(str, sys.version_info[:3])))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check bench docs clean setup
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+run: setup  ## rank four small models on real digits and write a page (a minute or two)
+	@echo "==> running the quickstart: robobench run quickstart"
+	@$(BIN)/robobench run quickstart
+	@echo "==> done: open the page named above in a browser"
+
+test: setup  ## all tests but the slow ones
+	@echo "==> running the tests"
+	@$(TESTING) $(BIN)/python -m pytest
+
+test-slow: setup  ## the tests that take minutes or need an accelerator
+	@echo "==> running the slow tests"
+	@$(TESTING) $(BIN)/python -m pytest -m "slow or gpu"
+
+check: setup  ## style, types, layers, generated docs, shipped suites
+	@echo "==> ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "==> mypy --strict"
+	@$(BIN)/mypy --strict
+	@echo "==> layers"
+	@$(TESTING) $(BIN)/python -m pytest tests/test_layers.py
+	@echo "==> docs"
+	@$(BIN)/python docs/build.py --check
+	@echo "==> suites"
+	@$(BIN)/robobench check suites/*.yaml
+
+bench: setup  ## the benchmarks (start-up, sweep, draws)
+	@echo "==> running the benchmarks"
+	@$(TESTING) $(BIN)/python -m pytest benchmarks -o addopts="-p no:cacheprovider" \
+	  --benchmark-only --benchmark-columns=min,median,max,rounds -s
+
+docs: setup  ## write the generated pages of docs/
+	@$(BIN)/python docs/build.py
+
+clean:  ## remove the environment, caches and build outputs; results/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(STAMP)
+
+# Made anew where it is missing, brought up to date where pyproject.toml or constraints.txt is newer.
+$(STAMP): pyproject.toml constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  if ! $(BIN)/python -c '$(MODERN)' 2>/dev/null; then \
+	    which=">=3.11"; if $(PYTHON) -c '$(MODERN)' 2>/dev/null; then which="$(PYTHON)"; fi; \
+	    echo "==> making $(VENV) with uv (Python: $$which)"; \
+	    uv venv --quiet --clear --python "$$which" $(VENV); \
+	  fi && \
+	  echo "==> installing robobench[$(EXTRAS)] into $(VENV) with uv (the first time about 6 GB)" && \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'; \
+	else \
+	  if ! $(BIN)/python -c '$(MODERN)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	    if ! $(PYTHON) -c pass 2>/dev/null; then \
+	      echo "robobench needs Python 3.11 or newer, and there is no $(PYTHON) here:" \
+	        "install one, or name yours with 'make PYTHON=/path/to/python3.11'" >&2; exit 2; \
+	    fi; \
+	    if ! $(PYTHON) -c '$(MODERN)'; then \
+	      echo "robobench needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -c '$(AGE)'):" \
+	        "name a newer one with 'make PYTHON=/path/to/python3.11'" >&2; exit 2; \
+	    fi; \
+	    echo "==> making $(VENV) with $(PYTHON) ($$($(PYTHON) -c '$(AGE)'))"; \
+	    $(PYTHON) -m venv --clear $(VENV); \
+	  fi && \
+	  echo "==> installing robobench[$(EXTRAS)] into $(VENV) with pip (the first time about 6 GB, several minutes)" && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'; \
+	fi
+	@touch $@

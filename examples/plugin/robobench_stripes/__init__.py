@@ -1,0 +1,1 @@
+"""Stripes over images, as a plug-in of robobench."""

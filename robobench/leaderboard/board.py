@@ -1,0 +1,198 @@
+"""What goes into a leaderboard and what comes out: plain frozen values, no store, no models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from robobench.suite.suite import ScoreSpec
+from robobench.types import CellFailure, Condition, Rows, Score
+
+__all__ = [
+    "BoardInput",
+    "DataInfo",
+    "Entry",
+    "Failure",
+    "Ladder",
+    "Leaderboard",
+    "Level",
+    "Measured",
+    "ModelInput",
+    "ScoreSpec",
+    "SuiteInfo",
+]
+
+FORMAT = 1  # of the JSON form; goes up when older readers would misread it
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """A data set as the protocol section names it. `images`: after the limit, without damaged ones."""
+
+    name: str
+    title: str
+    images: int
+    label_space: str
+    digest: str
+    excluded: tuple[str, ...] = ()  # images that cannot be decoded
+
+
+@dataclass(frozen=True)
+class SuiteInfo:
+    """Where the numbers come from. Shown as given: no absolute path, host or user name belongs here."""
+
+    name: str
+    title: str
+    fingerprint: str
+    metrics: tuple[str, ...]
+    score: ScoreSpec
+    data: tuple[DataInfo, ...]
+    view: str
+    seed: int
+    description: str = ""
+    citation: str = ""
+    limit: int | None = None
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A model with its rows by condition name. A condition that is not there has no rows yet.
+
+    rows: columns as NumPy arrays of one length, `image_id` among them; undefined numbers are NaN.
+    clean_accuracy: what its author reports, to compare with. weights: digest of the loaded weights.
+    provenance: versions, device, precision, time, as text.
+    """
+
+    name: str
+    rows: Mapping[str, Rows]
+    family: str | None = None
+    parameters: int | None = None
+    citation: str | None = None
+    clean_accuracy: float | None = None
+    weights: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[CellFailure, ...] = ()
+
+
+@dataclass(frozen=True)
+class BoardInput:
+    """All that `build` needs.
+
+    expected: images each condition should have. compare: for a condition, the clean condition it is
+    compared with, where that is not the clean one of its data set, nor for a shift the companion under
+    its label space or the base in the same label space.
+    """
+
+    suite: SuiteInfo
+    conditions: tuple[Condition, ...]
+    models: tuple[ModelInput, ...]
+    expected: Mapping[str, int]
+    compare: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One condition as a column. label: the level as the suite writes it, empty for a single condition."""
+
+    condition: str
+    label: str
+    data: str
+    expected: int
+    steps: tuple[str, ...] = ()
+    compared_with: str | None = None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Conditions along one parameter: one curve."""
+
+    name: str
+    along: str | None
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell: one score for each metric of the suite, and on how many of the expected images.
+
+    clean: the composite's metric on the clean images behind this cell, where those are not simply all
+    images of the condition it is compared with.
+    """
+
+    scores: tuple[Score, ...]
+    present: int
+    expected: int
+    clean: Score | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.present >= self.expected > 0
+
+    def score(self, metric: str) -> Score:
+        """The score of that metric. Raises KeyError."""
+        found = next((s for s in self.scores if s.name == metric), None)
+        if found is None:
+            raise KeyError(metric)
+        return found
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Work that could not be done, as the board shows it."""
+
+    model: str
+    condition: str
+    images: int
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model's line. rank: the ranks it may hold, best and worst; None for an unranked model.
+
+    ties: letters; two models that share one cannot be told apart, one without is in no tie. cells are by
+    condition, ladders by name.
+    flags: what a reader should know before believing the numbers.
+    """
+
+    name: str
+    family: str | None
+    parameters: int | None
+    citation: str | None
+    weights: str
+    provenance: Mapping[str, str]
+    rank: tuple[int, int] | None
+    ties: tuple[str, ...]
+    score: Score
+    cells: Mapping[str, Measured]
+    ladders: Mapping[str, Score]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[tuple[str, int, int], ...]:
+        """(condition, present, expected) of every cell that is not complete."""
+        return tuple((n, c.present, c.expected) for n, c in self.cells.items() if not c.complete)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Models from best to worst, unranked ones last. `references` are the clean columns."""
+
+    suite: SuiteInfo
+    references: tuple[Level, ...]
+    ladders: tuple[Ladder, ...]
+    entries: tuple[Entry, ...]
+    failures: tuple[Failure, ...]
+    level: float  # of every interval
+    resamples: int
+    higher_is_better: bool
+    format: int = FORMAT
+
+    @property
+    def ranked(self) -> tuple[Entry, ...]:
+        return tuple(e for e in self.entries if e.rank is not None)

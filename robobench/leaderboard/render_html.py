@@ -1,0 +1,147 @@
+"""A leaderboard as one HTML file: nothing is loaded, and everything can be read without a script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from robobench.leaderboard import svg, text
+from robobench.leaderboard.board import Entry, Leaderboard, Level
+from robobench.types import Score
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SITE = "site"
+
+
+def to_html(board: Leaderboard) -> str:
+    """The page. Its content security policy allows its own script and style, by digest, and no request.
+
+    Numbers carry `data-m` (the model's place), `data-c` (a column of `columns`, or `score`), `data-k` (the
+    metric's name) and `data-v`, `data-l`, `data-h`, `data-n`, so that they can be read back.
+    """
+    environment = _environment()
+    css, js = _asset("page.css"), _asset("page.js")
+    policy = (
+        f"default-src 'none'; script-src '{_hash(js)}'; style-src '{_hash(css)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template("page.html.j2").render(
+        board=board,
+        page=_Page(board),
+        text=text,
+        policy=policy,
+        css=_raw(css),
+        js=_raw(js),
+    )
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the template asks of a board."""
+
+    board: Leaderboard
+
+    @property
+    def of(self) -> str:
+        return self.board.suite.score.of
+
+    @property
+    def unit(self) -> str:
+        return text.unit_sign(next((e.score.unit for e in self.board.entries), "fraction"))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Every condition: clean ones, then ladder by ladder."""
+        return (*self.board.references, *(v for ladder in self.board.ladders for v in ladder.levels))
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The metrics besides the composite's."""
+        return tuple(m for m in self.board.suite.metrics if m != self.of)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The letters that several models share, in order: a column each, so that ties read as bars."""
+        letters = [letter for e in self.board.entries for letter in e.ties]
+        return tuple(dict.fromkeys(x for x in letters if letters.count(x) > 1))
+
+    @property
+    def axis(self) -> tuple[float, float]:
+        return svg.range_of([e.score for e in self.board.entries])
+
+    @property
+    def axis_ends(self) -> str:
+        """The ends of the strips' axis, as the strips' head."""
+        unit = next((e.score.unit for e in self.board.entries), "")
+        return " … ".join(text.number(v, unit) for v in self.axis)
+
+    def unit_of(self, metric: str) -> str:
+        first = next(iter(self.board.entries), None)
+        if first is None:
+            return ""
+        return text.unit_sign(first.cells[self.levels[0].condition].score(metric).unit)
+
+    def wrapped(self, name: str) -> str:
+        """A column's head that may break after its dots."""
+        from markupsafe import escape
+
+        return _raw(str(escape(name)).replace(".", ".<wbr>").replace(":", ":<wbr>"))
+
+    def strip(self, entry: Entry, index: int) -> str:
+        return _raw(svg.strip(entry.score, index, *self.axis))
+
+    def key(self, index: int) -> str:
+        return _raw(svg.key(index))
+
+    def scatter(self) -> str:
+        return _raw(svg.scatter(self.board))
+
+    def curves(self, ladder: int) -> str:
+        return _raw(svg.curves(self.board, self.board.ladders[ladder]))
+
+    def clean_parts(self, ladder: int) -> list[tuple[int, Score]]:
+        """(model, clean on a ladder's own images), where those are fewer than all clean images."""
+        levels = self.board.ladders[ladder].levels
+        found = [(i, e.cells[levels[0].condition].clean) for i, e in enumerate(self.board.entries) if levels]
+        return [(i, s) for i, s in found if s is not None]
+
+    def facts(self, entry: Entry) -> list[tuple[str, str]]:
+        """What is known of a model beyond its numbers."""
+        lines = [
+            ("Weights", entry.weights),
+            ("Citation", entry.citation or ""),
+            *((k.capitalize(), v) for k, v in entry.provenance.items()),
+        ]
+        return [(text.shown(k), text.shown(v)) for k, v in lines if v]
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("robobench.leaderboard", SITE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("robobench.leaderboard") / SITE / name).read_text(encoding="utf-8").strip()
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _raw(content: str) -> str:
+    """Our own markup, whose parts from outside are escaped already."""
+    from markupsafe import Markup
+
+    return Markup(content)  # noqa: S704

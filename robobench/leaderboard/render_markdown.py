@@ -1,0 +1,133 @@
+"""A leaderboard as Markdown for GitHub."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+
+from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
+from robobench.leaderboard.text import (
+    DASH,
+    count,
+    coverage,
+    failed,
+    headline,
+    images,
+    interval_rule,
+    level_name,
+    number,
+    problems,
+    protocol,
+    ranks,
+    shown,
+    span,
+    tie_rule,
+    unit_sign,
+)
+from robobench.types import Score
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#!$])")
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """Main table, a table for each ladder, further metrics, problems and the protocol."""
+    parts = [
+        f"# {escaped(board.suite.title)}",
+        escaped(board.suite.description),
+        f"**{escaped(headline(board))}**",
+        _main(board),
+        escaped(f"{interval_rule(board)} {tie_rule(board)}"),
+        *(_ladder(board, ladder) for ladder in board.ladders),
+        *_further(board),
+        _list("Beware", [f"**{escaped(m)}** {escaped(what)}" for m, what in problems(board)]),
+        _list(
+            "Failures",
+            [f"**{escaped(m)}**, {escaped(c)}: {escaped(what)}" for m, c, what in failed(board)],
+        ),
+        _list("Protocol", [f"**{escaped(k)}**: {escaped(v)}" for k, v in protocol(board)]),
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def escaped(text: str) -> str:
+    r"""Text that Markdown and HTML leave as it is: no markup, no table cell, no link.
+
+    >>> print(escaped("a_b|<i>"))
+    a\_b\|\<i\>
+    """
+    plain = _SPECIAL.sub(r"\\\1", shown(text))
+    plain = plain.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+    return re.sub(r"^(\s*\d*)([-+.)])(?=\s|$)", r"\1\\\2", plain)  # would start a list
+
+
+def _main(board: Leaderboard) -> str:
+    suite, of = board.suite, board.suite.score.of
+    # the composite's unit is the metric's
+    sign = next((unit_sign(e.score.unit) for e in board.entries), "")
+    heads = ["Rank", "Ties", "Model", f"{suite.score.name} ({sign})"]
+    heads += [f"{r.condition} ({images([r])})" for r in board.references]
+    heads += [f"{ladder.name} ({images(ladder.levels)})" for ladder in board.ladders]
+    heads += ["Family", "Params"]
+    rows = []
+    for e in board.entries:
+        rows.append(
+            [
+                ranks(e),
+                " ".join(e.ties) or DASH,
+                escaped(e.name),
+                f"**{_number(e.score)}**" if e.rank is not None else _number(e.score),
+                *(_cell(e, r, of) for r in board.references),
+                *(_number(e.ladders[ladder.name]) for ladder in board.ladders),
+                escaped(e.family or DASH),
+                count(e.parameters),
+            ]
+        )
+    return _table([escaped(h) for h in heads], rows, left=(2,))
+
+
+def _ladder(board: Leaderboard, ladder: Ladder) -> str:
+    of = board.suite.score.of
+    along = f" along {ladder.along}" if ladder.along else ""
+    heads = ["Model", *(f"{level_name(ladder, v)} ({images([v])})" for v in ladder.levels)]
+    rows = [[escaped(e.name), *(_cell(e, v, of) for v in ladder.levels)] for e in board.entries]
+    parts = [f"## {escaped(ladder.name + along)}", _table([escaped(h) for h in heads], rows, left=(0,))]
+    own = [(e.name, e.cells[ladder.levels[0].condition].clean) for e in board.entries]
+    values = "; ".join(f"{escaped(name)} {_number(s)}" for name, s in own if s is not None)
+    return "\n\n".join([*parts, f"Clean on the same images: {values}."] if values else parts)
+
+
+def _further(board: Leaderboard) -> Iterator[str]:
+    """The metrics besides the composite's, one table each: a row for each condition."""
+    levels = [*board.references, *(v for ladder in board.ladders for v in ladder.levels)]
+    for metric in board.suite.metrics:
+        if metric == board.suite.score.of or not board.entries:
+            continue
+        unit = next(iter(board.entries)).cells[levels[0].condition].score(metric).unit
+        heads = ["Condition", "n", *(e.name for e in board.entries)]
+        rows = [
+            [escaped(v.condition), str(v.expected), *(_cell(e, v, metric) for e in board.entries)]
+            for v in levels
+        ]
+        table = _table([escaped(h) for h in heads], rows, left=(0,))
+        title = html.escape(shown(f"{metric} ({unit_sign(unit)})"))
+        yield f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
+
+
+def _cell(entry: Entry, level: Level, metric: str) -> str:
+    cell = entry.cells[level.condition]
+    part = coverage(cell)
+    return _number(cell.score(metric)) + (f" ({part})" if part else "")
+
+
+def _number(score: Score) -> str:
+    return f"{number(score.value, score.unit)} {span(score)}".strip().replace("[", "\\[").replace("]", "\\]")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    line = "|".join(":---" if i in left else "---:" for i in range(len(heads)))
+    return "\n".join([f"| {' | '.join(heads)} |", f"|{line}|", *(f"| {' | '.join(r)} |" for r in rows)])
+
+
+def _list(title: str, items: Sequence[str]) -> str:
+    return "\n".join([f"## {title}", "", *(f"- {i}" for i in items)]) if items else ""

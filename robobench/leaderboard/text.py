@@ -1,0 +1,216 @@
+"""How numbers, names and rules of a leaderboard are said, the same in every format."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level, Measured
+from robobench.types import Score
+
+DASH = "–"  # what is undefined; never 0
+
+
+def shown(text: str) -> str:
+    r"""Text from outside on one line: line breaks become spaces, invisible controls become visible.
+
+    >>> shown("a\nb") + shown("\u202e")
+    'a b\ufffd'
+    """
+    return "".join(
+        " " if c in "\r\n\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+        for c in text
+    )
+
+
+def number(value: float, unit: str) -> str:
+    """A number as tables show it: per cent with one decimal for a fraction, else three decimals.
+
+    >>> number(0.71349, "fraction"), number(1.5, "nats"), number(float("nan"), "fraction")
+    ('71.3', '1.500', '–')
+    """
+    if not math.isfinite(value):
+        return DASH
+    text = f"{100 * value:.1f}" if unit == "fraction" else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def span(score: Score) -> str:
+    """The interval, empty for a score that is undefined."""
+    if not math.isfinite(score.value):
+        return ""
+    return f"[{number(score.low, score.unit)}, {number(score.high, score.unit)}]"
+
+
+def unit_sign(unit: str) -> str:
+    """What stands behind a number of this unit."""
+    return "%" if unit == "fraction" else unit
+
+
+def said(score: Score) -> str:
+    """A score in full: value, unit, interval and n."""
+    if not math.isfinite(score.value):
+        return f"undefined, n = {score.n}"
+    return f"{number(score.value, score.unit)} {unit_sign(score.unit)} {span(score)}, n = {score.n}"
+
+
+def coverage(cell: Measured) -> str:
+    """How many images a cell that is not complete has."""
+    return "" if cell.complete else f"{cell.present} of {cell.expected}"
+
+
+def ranks(entry: Entry) -> str:
+    """The ranks a model may hold: `1`, `1–2`, or a dash."""
+    if entry.rank is None:
+        return DASH
+    low, high = entry.rank
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def count(parameters: int | None) -> str:
+    """Parameters of a model, three digits.
+
+    >>> count(5_717_416), count(812_000), count(None)
+    ('5.72 M', '0.81 M', '–')
+    """
+    if parameters is None:
+        return DASH
+    size = parameters / 1e6
+    return f"{size:.2f} M" if size < 10 else f"{size:.1f} M" if size < 100 else f"{size:.0f} M"
+
+
+def images(levels: Sequence[Level]) -> str:
+    """How many images each level has: `n = 500`, or the range over the levels."""
+    sizes = sorted({level.expected for level in levels})
+    return f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]}–{sizes[-1]}" if sizes else ""
+
+
+def level_name(ladder: Ladder, level: Level) -> str:
+    """A level as a column head."""
+    return shown(level.label) if level.label else shown(ladder.name)
+
+
+def headline(board: Leaderboard) -> str:
+    """Who leads, and whether anybody does."""
+    ranked = board.ranked
+    if not ranked:
+        return "No model is complete yet, so none is ranked."
+    first = [e for e in ranked if e.rank is not None and e.rank[0] == 1]
+    name, best = shown(ranked[0].name), ranked[0].score
+    value = f"{number(best.value, best.unit)} {unit_sign(best.unit)} {span(best)}"
+    if len(ranked) == 1:
+        return f"{name} has a {board.suite.score.name} of {value}."
+    if len(first) == 1:
+        return f"{name} leads with a {board.suite.score.name} of {value}, clear of every other model."
+    if len(first) == len(ranked):
+        return f"{name} has the best {board.suite.score.name}, {value}, but no model is clearly worse."
+    others = len(first) - 1
+    with_it = f"{others} other models are" if others > 1 else "one other model is"
+    return f"{name} has the best {board.suite.score.name}, {value}; {with_it} not clearly worse."
+
+
+def score_rule(board: Leaderboard) -> str:
+    """What the composite score is."""
+    spec = board.suite.score
+    better = "higher" if board.higher_is_better else "lower"
+    what = (
+        "the mean over ladders, each the mean of its levels, without clean"
+        if spec.formula == "mean"
+        else f"the formula {spec.formula!r} over {spec.over}"
+    )
+    return f"{spec.name} = {what}; of {spec.of}; {better} is better."
+
+
+def interval_rule(board: Leaderboard) -> str:
+    """How intervals are made."""
+    return (
+        f"Brackets are {board.level:.0%} intervals: Wilson's for the share of images that are right, "
+        f"elsewhere the percentiles of {board.resamples:,} resamples of the images, "
+        "the same ones for every model and condition. n is the number of images."
+    )
+
+
+def tie_rule(board: Leaderboard) -> str:
+    """When models are tied."""
+    return (
+        f"Two models are told apart only when their difference on the same resampled images excludes 0 "
+        f"at {board.level:.0%} jointly over all pairs. Models that share a letter are tied; a rank such as "
+        "1–2 names every place a model may hold."
+    )
+
+
+def problems(board: Leaderboard) -> list[tuple[str, str]]:
+    """(model, what is wrong) for every incomplete, undefined or flagged model, as shown."""
+    found = []
+    for entry in board.entries:
+        if entry.missing:
+            lacks = [f"{c} ({present} of {expected} images)" for c, present, expected in entry.missing]
+            found.append((shown(entry.name), shown(f"is not ranked, it is incomplete: {listed(lacks)}")))
+        elif entry.rank is None:
+            found.append((shown(entry.name), f"is not ranked, its {board.suite.score.name} is undefined"))
+        found += [(shown(entry.name), shown(flag)) for flag in entry.flags]
+    return found
+
+
+def listed(items: Sequence[str], most: int = 4) -> str:
+    """The first of some items, and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    head = ", ".join(items[:most])
+    return head if len(items) <= most else f"{head} and {len(items) - most} more"
+
+
+def failed(board: Leaderboard) -> list[tuple[str, str, str]]:
+    """(model, condition, what happened) for every recorded failure, as shown."""
+    return [
+        (
+            shown(f.model),
+            shown(f.condition),
+            shown(
+                f"{f.reason} ({f.images} image{'s' * (f.images != 1)})" + (f"; {f.hint}" if f.hint else "")
+            ),
+        )
+        for f in board.failures
+    ]
+
+
+def protocol(board: Leaderboard) -> list[tuple[str, str]]:
+    """Everything needed to repeat the numbers: (what, value)."""
+    suite = board.suite
+    lines = [
+        ("Suite", suite.name),
+        ("Command", suite.command),
+        ("Score", score_rule(board)),
+        ("View", suite.view),
+        ("Seed", str(suite.seed)),
+        ("Limit", "" if suite.limit is None else f"{suite.limit} images"),
+        *(
+            (f"Data {d.name}", _data(d.title, d.images, d.label_space, d.digest, d.excluded))
+            for d in suite.data
+        ),
+        *((f"Ladder {ladder.name}", _ladder(ladder)) for ladder in board.ladders),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in suite.versions.items())),
+        ("Hardware", suite.hardware),
+        ("Date", suite.date),
+        ("Citation", suite.citation),
+        ("Fingerprint", suite.fingerprint),
+    ]
+    return [(shown(k), shown(v)) for k, v in lines if v]
+
+
+def _data(title: str, images: int, space: str, digest: str, excluded: Sequence[str]) -> str:
+    lost = f"; cannot be decoded and left out: {', '.join(excluded)}" if excluded else ""
+    return f"{title}; {images} images, label space {space}, digest {digest}{lost}"
+
+
+def _ladder(ladder: Ladder) -> str:
+    """The steps of a ladder's first level, and which levels there are."""
+    if not ladder.levels:
+        return ""
+    first = ladder.levels[0]
+    what = " then ".join(first.steps) or f"images of data set {first.data}"
+    along = f"; {ladder.along}: {', '.join(level.label for level in ladder.levels)}" if ladder.along else ""
+    return f"{what}{along}; {images(ladder.levels)} a level"

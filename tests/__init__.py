@@ -1,0 +1,1 @@
+"""Tests, layered like the package."""
