@@ -67,7 +67,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    uv venv --quiet --clear --python "$$which" $(VENV); \
 	  fi && \
 	  echo "==> installing robobench[$(EXTRAS)] into $(VENV) with uv (the first time about 6 GB)" && \
-	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'; \
+	  uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'; \
 	else \
 	  if ! $(BIN)/python -c '$(MODERN)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	    if ! $(PYTHON) -c pass 2>/dev/null; then \

@@ -189,5 +189,5 @@ def _entry(name: str, model: Any) -> ModelEntry | ResolvedModel:
         return ModelEntry(model, name=name, trusted=True)
     from robobench.models.handle import wrap
 
-    who, handle = wrap(model, name=name)
-    return ResolvedModel(who, lambda device: handle)
+    who, twin = wrap(model, name=name)  # a copy: the caller's module stays as and where it is
+    return ResolvedModel(who, lambda device: wrap(twin.module.to(device), name=name)[1])

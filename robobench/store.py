@@ -180,7 +180,7 @@ class Store:
         if len(small) <= _COMPACT_ABOVE:
             return
         table = pa.concat_tables([self._read(p) for p in small], promote_options="default")
-        table = table.sort_by([("cell", "ascending"), ("image_id", "ascending")])
+        table = _sorted(table)
         names = sorted(p.stem for p in small)
         key = digest(names)
         self._write(self.root / "rows" / f"{key}.json", _pretty(self.provenance()))
@@ -313,6 +313,16 @@ class Store:
         for path in self._rows.glob("*"):
             if path.stem not in live:
                 path.unlink(missing_ok=True)
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    """Rows by cell and image. Arrow does not sort by dictionary-encoded columns: order by their text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = pa.table({name: table[name].cast(pa.string()) for name in ("cell", "image_id")})
+    order = pc.sort_indices(keys, sort_keys=[("cell", "ascending"), ("image_id", "ascending")])
+    return table.take(order)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -110,8 +111,8 @@ class LabelSpace:
             return logits[:, [g[0] for g in self.groups]]
         if self.reduce == "max":
             return _stack([logits[:, list(g)].amax(dim=1) for g in self.groups])
-        spread = logits.softmax(dim=1)
-        return _stack([spread[:, list(g)].mean(dim=1) for g in self.groups]).log()
+        spread = logits.log_softmax(dim=1)  # in logarithms, so that small probabilities stay finite
+        return _stack([spread[:, list(g)].logsumexp(dim=1) - math.log(len(g)) for g in self.groups])
 
 
 def _stack(columns: list[Tensor]) -> Tensor:

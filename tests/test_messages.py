@@ -233,19 +233,25 @@ def test_a_name_or_value_on_the_command_line(arguments, message, said):
 
 
 COMMANDS = {
-    "mistyped command": (["rum", "quickstart"], "No such command 'rum'"),
-    "mistyped option": (["run", "quickstart", "--limt", "3"], "--limt"),
-    "no suite": (["run"], "SUITE"),
-    "limit of nothing": (["run", "quickstart", "--limit", "0"], "--limit"),
-    "limit that is no number": (["run", "quickstart", "--limit", "x"], "--limit"),
-    "option without a value": (["run", "quickstart", "--data"], "--data"),
-    "no command of zoo": (["zoo", "nope"], "No such command 'nope'"),
+    "command": (["rum", "quickstart"], "No such command 'rum'. Did you mean 'run'?\nSee `robobench --help`."),
+    "option": (
+        ["run", "quickstart", "--limt", "3"],
+        "no such option '--limt'; did you mean '--limit'?\nSee `robobench run --help`.",
+    ),
+    "no suite": (["run"], "Missing argument 'SUITE'.\nSee `robobench run --help`."),
+    "limit of nothing": (["run", "quickstart", "--limit", "0"], "Invalid value for '--limit' / '-n': "),
+    "limit that is no number": (
+        ["run", "quickstart", "--limit", "x"],
+        "Invalid value for '--limit' / '-n': ",
+    ),
+    "option without a value": (["run", "quickstart", "--data"], "Option '--data' requires an argument."),
+    "command of zoo": (["zoo", "nope"], "No such command 'nope'.\nSee `robobench zoo --help`."),
 }
 
 
 @pytest.mark.parametrize(("arguments", "message"), COMMANDS.values(), ids=COMMANDS)
 def test_a_mistyped_command_line(arguments, message, said):
-    assert message in said(*arguments)
+    assert said(*arguments).startswith(f"robobench: {message}")
 
 
 FOLDER_SUITE = HEAD.replace("{source: digits, path: mnist}", "{source: folder, path: '${IMAGENET_VAL}'}")

@@ -8,6 +8,10 @@ initialization of self-attention layers", 2023).
 
 Each model is trained on one core, so its arithmetic does not depend on how many there are; several are
 trained at once.
+
+Shipped of each model is the one with the median held-out accuracy of seeds 0, 1 and 2, not the best: then
+another training is as likely to come out above as below it. Of 1,000 digits the three seeds got right: vit
+966, 976, 974; hybrid 977, 978, 980; resnet 983, 982, 982; mixer 967, 966, 965.
 """
 
 from __future__ import annotations
@@ -28,7 +32,6 @@ from typing import TYPE_CHECKING, Any
 
 from robobench import registry
 from robobench.errors import StoreError, UnknownName, nearest
-from robobench.keys import file_digest
 from robobench.models import zoo
 from robobench.models.handle import Handle
 from robobench.models.runtime import version
@@ -299,15 +302,14 @@ def _job(name: str, seed: int, out: Path, lines: Any) -> dict[str, Any]:
 
 
 def write(made: Trained, out: Path) -> None:
-    """Weights, then the record with their digests, each by a temporary file and a rename."""
+    """Weights, then the record with their digest, each by a temporary file and a rename."""
     from safetensors.torch import save
 
     name = made.record["name"]
     data = save({k: v.contiguous() for k, v in made.module.state_dict().items()})
-    weights = out / f"{name}.safetensors"
-    _replace(weights, data)
-    files = {"sha256": hashlib.sha256(data).hexdigest(), "file_digest": file_digest(weights)}
-    text = json.dumps({**made.record, **files}, indent=2, sort_keys=True) + "\n"
+    _replace(out / f"{name}.safetensors", data)
+    record = {**made.record, "sha256": hashlib.sha256(data).hexdigest()}
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     _replace(out / f"{name}.json", text.encode())
 
 

@@ -64,7 +64,7 @@ class ModelInput:
 
     rows: columns as NumPy arrays of one length, `image_id` among them; undefined numbers are NaN.
     clean_accuracy: what its author reports, to compare with. weights: digest of the loaded weights.
-    provenance: versions, device, precision, time, as text.
+    provenance: versions, device, precision, time, as text. warnings: what was seen while it ran.
     """
 
     name: str
@@ -76,6 +76,7 @@ class ModelInput:
     weights: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[CellFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def _model(
         weights=known.get("weights", ""),
         provenance=_facts(latest) if latest else {},
         failures=tuple(store.failures(model.cells.values())),
+        warnings=tuple(sorted({p["model"]["warning"] for p in mine if p["model"].get("warning")})),
     )
 
 

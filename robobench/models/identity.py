@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from robobench.errors import BadSpec, ModelError
 from robobench.keys import digest, file_digest
@@ -12,6 +13,7 @@ from robobench.specs import Spec
 from robobench.types import ModelId
 
 CHECKPOINT = "checkpoint"
+_PLAIN = "/:,+ ~@()"  # beside letters, digits and _.-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 
 
@@ -53,7 +55,14 @@ def identity(spec: Spec, *parts: object) -> ModelId:
     content = {CHECKPOINT: file_digest(path)} if path else {}
     params: Mapping[str, str] = {**spec.params, **content}
     where = "" if spec.source == "python" else spec.path
-    return ModelId(shown(spec), str(spec), digest("model", spec.source, where, params, list(parts)))
+    return ModelId(shown(spec), _text(spec), digest("model", spec.source, where, params, list(parts)))
+
+
+def _text(spec: Spec) -> str:
+    """A SPEC that `parse_spec` reads back as the same one, also with `%`, `&` or `?` in a file's name."""
+    path = quote(spec.path, safe=_PLAIN)
+    query = "&".join(f"{k}={quote(v, safe=_PLAIN)}" for k, v in sorted(spec.params.items()))
+    return f"{spec.source}:{path}" + (f"?{query}" if query else "")
 
 
 def unchanged(model: ModelId, now: ModelId) -> None:

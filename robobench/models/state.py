@@ -65,8 +65,9 @@ class Snapshot:
         if found.keys() != self.held.keys():
             return sorted(found.keys() ^ self.held.keys())
         written = [k for k, (t, v) in self.held.items() if found[k] is not t or t._version != v]
-        same = torch.isclose(_norms(found), self.norms, rtol=_TOLERANCE, atol=0.0, equal_nan=True)
-        moved = [k for k, s in zip(found, same.tolist(), strict=True) if not s]
+        norms = _norms({k: found[k] for k in self.held})
+        same = torch.isclose(norms, self.norms, rtol=_TOLERANCE, atol=0.0, equal_nan=True)
+        moved = [k for k, s in zip(self.held, same.tolist(), strict=True) if not s]
         return sorted({*written, *moved})
 
 
@@ -77,14 +78,17 @@ def _norms(found: dict[str, Tensor]) -> Tensor:
     if not found:
         return torch.zeros(0)
     with torch.no_grad():
-        norms = [torch.linalg.vector_norm(_wide(t)) for t in found.values()]
-        return torch.stack([n.double().cpu() if n.device.type == "mps" else n for n in norms]).cpu()
+        return torch.stack([_norm(t) for t in found.values()]).cpu().double()
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """As float64, or float32 where the device has no float64."""
+def _norm(tensor: Tensor) -> Tensor:
+    """Summed in float64, or in float32 where the device has no float64."""
     import torch
 
+    wide = torch.float32 if tensor.device.type == "mps" else torch.float64
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
-    return tensor.float() if tensor.device.type == "mps" else tensor.double()
+    if not tensor.is_floating_point():
+        tensor = tensor.to(wide)
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide)
+    return norm

@@ -59,7 +59,8 @@ class Torchvision:
             module = _created(torchvision, model.name, name, weights, params)
         if path := checkpoint_path(spec):
             load_checkpoint(module, path)
-        described = _described(module, weights or _weights(torchvision, name, "DEFAULT"))
+        classes = int(params.get("num_classes") or 1000)
+        described = _described(module, weights or _weights(torchvision, name, "DEFAULT"), classes)
         return loaded(model, described, device)
 
     def list_names(self, pattern: str) -> tuple[str, ...]:
@@ -116,13 +117,14 @@ def _cached(url: str) -> bool:
     return (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name).is_file()
 
 
-def _described(module: nn.Module, weights: Any) -> Described:
+def _described(module: nn.Module, weights: Any, classes: int) -> Described:
     side = getattr(module, "image_size", None)
     fixed = side if isinstance(side, int) else None
     if weights is None:
-        return Described(module, _MEAN, _STD, side=fixed)
+        return Described(module, _MEAN, _STD, side=fixed, outputs=classes)
     preset = weights.transforms()
-    return Described(module, tuple(preset.mean), tuple(preset.std), view=native_view(preset), side=fixed)
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    return Described(module, mean, std, view=native_view(preset), side=fixed, outputs=classes)
 
 
 def native_view(preset: Any) -> View | None:

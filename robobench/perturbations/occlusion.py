@@ -173,15 +173,18 @@ def _cover(pixels: Tensor, cells: Tensor, grid: Cells, fill: Fill, draws: Draws,
             f"{name}: grid: expected at most one cell per pixel of images of {height}x{width}, got {grid}",
             ("grid",),
         )
-    mask = torch.zeros(b, grid.total, dtype=torch.bool, device=pixels.device).scatter_(1, cells, True)
-    row = _cell_of(height, grid.rows, pixels.device)
-    column = _cell_of(width, grid.columns, pixels.device)
-    mask = mask.view(b, grid.rows, grid.columns)[:, row][:, :, column][:, None]
+    # Multiplied rather than chosen, which is several times faster; x * 1 + y * 0 is x to the last bit.
+    kept = pixels.new_ones(b, grid.total).scatter_(1, cells, 0.0).view(b, 1, grid.rows, grid.columns)
+    kept = kept.index_select(3, _cell_of(width, grid.columns, pixels.device))
+    kept = kept.index_select(2, _cell_of(height, grid.rows, pixels.device))
+    out = pixels * kept
     if fill == "black":
-        return pixels.masked_fill(mask, 0.0)
-    if fill == "mean":  # image by image: the order of a sum must not depend on the batch
-        return torch.where(mask, torch.stack([p.mean((1, 2), keepdim=True) for p in pixels]), pixels)
-    return torch.where(mask, draws.uniform("fill", *pixels.shape[1:]), pixels)
+        return out
+    if fill == "mean":  # image by image: the order of a sum must not depend on batch or memory layout
+        shade = torch.stack([p.contiguous().mean((1, 2), keepdim=True) for p in pixels])
+    else:
+        shade = draws.uniform("fill", *pixels.shape[1:])
+    return out.addcmul_(shade, 1 - kept)
 
 
 def _cell_of(side: int, cells: int, device: torch.device) -> Tensor:

@@ -75,10 +75,10 @@ class GridShuffle:
         tall, wide = height // rows, width // columns
         top, left = (height - tall * rows) // 2, (width - wide * columns) // 2
         area = (..., slice(top, top + tall * rows), slice(left, left + wide * columns))
-        cells = pixels[area].reshape(b, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5)
-        cells = cells.reshape(b, self.grid.total, channels, tall, wide)
-        cells = cells[torch.arange(b, device=pixels.device)[:, None], source]
-        cells = cells.view(b, rows, columns, channels, tall, wide).permute(0, 3, 1, 4, 2, 5)
+        shape = (b, channels, rows, tall, columns, wide)
+        image = torch.arange(b, device=pixels.device)[:, None]
+        found = pixels[area].view(shape)[image, :, source // columns, :, source % columns]
+        found = found.view(b, rows, columns, channels, tall, wide)
         out = pixels.clone()
-        out[area] = cells.reshape(b, channels, tall * rows, wide * columns)
+        out[area].view(shape).permute(0, 2, 4, 1, 3, 5).copy_(found)  # writes into `out`
         return out

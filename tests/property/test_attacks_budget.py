@@ -12,7 +12,7 @@ from tests.fakes import conv_model, linear_model, make_batch, make_draws, run_st
 
 MODEL = conv_model()
 LINEAR = linear_model(side=6)
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = settings(max_examples=25)
 radii = st.one_of(st.sampled_from([0.0, 1e-4, 0.5 / 255, 8 / 255, 1.0]), st.floats(0, 1))
 norms = st.sampled_from(["linf", "l2"])
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from robobench.draws import Draws
 
-settings.register_profile("draws", max_examples=25, deadline=None, derandomize=True)
-settings.load_profile("draws")
+FEW = settings(max_examples=25)
 
 ids_ = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=9, unique=True)
 kinds = st.sampled_from(["bits", "uniform", "normal", "permutation", "integers"])
@@ -24,6 +23,7 @@ def draw(draws: Draws, kind: str, name: str, size: int) -> torch.Tensor:
     return getattr(draws, kind)(name, size)
 
 
+@FEW
 @given(ids_, kinds, names, st.integers(1, 300), st.integers(0, 2**63), st.randoms(use_true_random=False))
 def test_order_and_company_do_not_matter(ids, kind, name, size, seed, rng):
     whole = draw(Draws(seed, "s", tuple(ids)), kind, name, size)
@@ -35,6 +35,7 @@ def test_order_and_company_do_not_matter(ids, kind, name, size, seed, rng):
         assert torch.equal(drawn, whole[part])
 
 
+@FEW
 @given(ids_, kinds, names, st.integers(1, 300))
 def test_drawing_twice_gives_the_same_and_other_names_in_between_do_not_matter(ids, kind, name, size):
     draws = Draws(0, "s", tuple(ids), memo={})
@@ -44,6 +45,7 @@ def test_drawing_twice_gives_the_same_and_other_names_in_between_do_not_matter(i
     assert torch.equal(draw(Draws(0, "s", tuple(ids)), kind, name, size), first)
 
 
+@FEW
 @given(ids_, names, st.integers(1, 200), st.floats(0, 1), st.floats(0, 1))
 def test_masks_below_a_threshold_nest(ids, name, size, one, other):
     low, high = sorted((one, other))
@@ -52,12 +54,14 @@ def test_masks_below_a_threshold_nest(ids, name, size, one, other):
     assert not ((drawn < low) & ~(drawn < high)).any()
 
 
+@FEW
 @given(ids_, st.integers(1, 300))
 def test_a_permutation_holds_every_place_once(ids, size):
     drawn = Draws(0, "s", tuple(ids)).permutation("p", size)
     assert torch.equal(drawn.sort(dim=1).values, torch.arange(size).expand(len(ids), size))
 
 
+@FEW
 @given(ids_)
 def test_images_and_streams_draw_differently(ids):
     words = Draws(0, "s", tuple(ids)).bits("n", 4)

@@ -254,6 +254,14 @@ def test_a_model_more_does_not_change_the_numbers_of_the_others():
                 )
 
 
+def test_an_incomplete_model_with_images_of_its_own_does_not_change_the_others():
+    whole = exact({"m": model()}, [CLEAN, A1, A2, B])
+    odd = {"clean": rows_of(hits(9, 10), ids=[f"odd{i}" for i in range(10)])}
+    odd["b"] = odd["clean"]
+    both = replace(whole, models=(*whole.models, replace(whole.models[0], name="odd", rows=odd)))
+    assert build(both).entries[0] == build(whole).entries[0]
+
+
 def test_failures_are_carried_along():
     found = build(with_troubles(realistic(n=60)))
     assert [(f.images, f.reason, f.hint) for f in found.failures] == [

@@ -79,6 +79,16 @@ def test_calibration_error_is_the_one_by_hand(pairs, bins):
     assert found == pytest.approx(ece_by_hand(confidence, hit == 0, bins), abs=1e-9)
 
 
+def test_confidences_on_the_edges_of_many_bins_stay_in_theirs():
+    """log and exp in float32 move k/100 to either side of itself."""
+    k = np.arange(1, 100)
+    confidence = np.concatenate([k / 100, k / 100 + 0.005])
+    hit = np.concatenate([k % 3 == 0, k % 2 == 0]).astype(int)
+    rows = {"hit": hit, "logp_top1": np.log(confidence).astype(np.float32)}
+    expected = ece_by_hand(confidence, hit == 0, 100)
+    assert metrics.build("calibration.ece", {"bins": 100})(rows) == pytest.approx(expected, abs=1e-6)
+
+
 def test_calibration_error_of_resamples_is_that_of_repeated_rows():
     rng = np.random.Generator(np.random.PCG64(1))
     rows = {"hit": rng.integers(0, 2, 40), "logp_top1": np.log(rng.random(40))}

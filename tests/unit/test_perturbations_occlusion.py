@@ -80,6 +80,14 @@ def test_mean_fill_is_each_images_own_mean_colour():
     torch.testing.assert_close(out.pixels.double(), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("fill", ["black", "mean", "noise"])
+def test_the_layout_in_memory_does_not_matter(fill):
+    batch = make_batch(side=33)
+    other = batch.with_pixels(batch.pixels.contiguous(memory_format=torch.channels_last))
+    step, draws = build(fraction=0.5, grid=5, fill=fill), make_draws(batch)
+    assert torch.equal(step(other, draws).pixels, step(batch, draws).pixels)
+
+
 def test_noise_fill_is_the_keyed_noise_the_same_at_every_level():
     batch = make_batch()
     draws = make_draws(batch)

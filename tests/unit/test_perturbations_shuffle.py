@@ -52,6 +52,13 @@ def test_what_does_not_divide_stays_around_the_middle():
     assert moved[1:16, 1:21].all()
 
 
+def test_the_layout_in_memory_does_not_matter():
+    batch = make_batch(side=33)
+    other = batch.with_pixels(batch.pixels.contiguous(memory_format=torch.channels_last))
+    draws = make_draws(batch)
+    assert torch.equal(build(5)(other, draws).pixels, build(5)(batch, draws).pixels)
+
+
 def test_records_the_share_that_moved():
     batch = make_batch(n=200, side=4)
     draws = make_draws(batch)

@@ -27,7 +27,7 @@ def item(key: str, ids: list[str]) -> WorkItem:
 
 def table(key: str, ids: list[str], **more: list[float]) -> pa.Table:
     n = len(ids)
-    fixed = {"cell": [key] * n, "model": ["m"] * n, "condition": [key] * n, "image_id": ids}
+    fixed = {"cell": pa.array([key] * n).dictionary_encode(), "model": ["m"] * n, "condition": [key] * n, "image_id": ids}
     return pa.table({**fixed, "label": list(range(n)), **more})
 
 
@@ -179,9 +179,8 @@ def test_a_really_full_disk(tmp_path):
 
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    full = Path("/dev/full").open("wb", buffering=0)
-    with pytest.raises(StoreError, match="the disk is full"), _disk(tmp_path / "x"), full:
-        full.write(b"x" * 10)
+    with pytest.raises(StoreError, match="the disk is full"), _disk(tmp_path / "x"):
+        Path("/dev/full").write_bytes(b"x" * 10)
 
 
 def test_a_damaged_row_file_is_named(store):
