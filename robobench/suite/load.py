@@ -140,12 +140,17 @@ def _form_error(document: Document, error: ValidationError) -> SuiteError:
     if worst["type"] == "extra_forbidden":
         key = str(worst["loc"][-1])
         return document.error(path, f"unknown key {key!r}; {nearest(key, _known_keys(worst['loc']))}")
-    where = ".".join(str(p) for p in path)
+    where = ".".join(str(p) for p in path or worst["loc"])  # a value from --set has no place in the file
     if worst["type"] == "missing":
         return document.error(path, f"{worst['loc'][-1]!r} is missing" + (f" in {where}" if where else ""))
     rule = worst["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if worst["type"] == "value_error":
         return document.error(path, f"{where}: {rule}")
+    rule = (
+        rule.replace("tuple", "list")
+        .replace("dictionary", "mapping")
+        .removesuffix(" or an instance of Mapping")
+    )
     return document.error(path, f"{where}: expected {rule}, got {worst['input']!r}")
 
 

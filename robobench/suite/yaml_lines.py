@@ -13,6 +13,10 @@ from robobench.errors import SuiteError
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000  # a few aliases can stand for more nodes than memory holds
 
+_CORE = "tag:yaml.org,2002:"
+_AS_TEXT = ("timestamp", "merge", "value")  # what YAML makes of 2026-01-01, << and =
+_PLAIN = ("null", "bool", "int", "float", "str", "map", "seq", *_AS_TEXT)
+
 Path = tuple[str | int, ...]
 
 
@@ -66,6 +70,7 @@ class _Reader:
         self.nodes += 1
         if self.nodes > MAX_NODES or id(node) in self.open:
             raise SuiteError(f"{self.name}:{line}: too many parts (an alias that multiplies or loops?)")
+        self._check_tag(node, line)
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -90,15 +95,16 @@ class _Reader:
             self.lines[(*path, key)] = line
         return result
 
-    def _scalar(self, node: yaml.Node) -> Any:
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind not in ("null", "bool", "int", "float", "str"):
-            if kind in ("timestamp", "merge", "value"):
-                return node.value
+    def _check_tag(self, node: yaml.Node, line: int) -> None:
+        """Only plain values: a tag would have something constructed."""
+        if node.tag.removeprefix(_CORE) not in _PLAIN:
             raise SuiteError(
-                f"{self.name}:{node.start_mark.line + 1}: the tag {node.tag!r} is not allowed: "
-                "suite files hold plain values"
+                f"{self.name}:{line}: the tag {node.tag!r} is not allowed: suite files hold plain values"
             )
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if node.tag.removeprefix(_CORE) in _AS_TEXT:
+            return node.value
         try:
             return self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
