@@ -27,7 +27,12 @@ def item(key: str, ids: list[str]) -> WorkItem:
 
 def table(key: str, ids: list[str], **more: list[float]) -> pa.Table:
     n = len(ids)
-    fixed = {"cell": pa.array([key] * n).dictionary_encode(), "model": ["m"] * n, "condition": [key] * n, "image_id": ids}
+    fixed = {
+        "cell": pa.array([key] * n).dictionary_encode(),
+        "model": ["m"] * n,
+        "condition": [key] * n,
+        "image_id": ids,
+    }
     return pa.table({**fixed, "label": list(range(n)), **more})
 
 
