@@ -180,11 +180,9 @@ def _finish(results: Results, *, json: bool) -> int:
         typer.echo(render(board, "json"))
     else:
         board_table(board)
-        done = (
-            f"computed {results.outcome.rows:,} rows"
-            if results.outcome.rows
-            else "nothing was left to compute"
-        )
+        rows, failed = results.outcome.rows, results.outcome.failures
+        nothing = "nothing could be computed" if failed else "nothing was left to compute"
+        done = f"computed {rows:,} rows" if rows else nothing
         typer.echo(f"{done}; results: {results.store.root}")
         typer.echo(f"page: {folder / 'index.html'}")
     for line in failure_lines(results):
