@@ -26,6 +26,7 @@ ATTACKS = """conditions:
   - {use: gradient.fgsm, name: fgsm, ladder: {eps: [2/255, 8/255]}}
   - {use: gradient.pgd, name: pgd, with: {steps: 4, restarts: 2}, ladder: {eps: [8/255, 2/255, 32/255]}}
   - {compose: [{use: occlusion.random, with: {fraction: 0.3, grid: 7}}, {use: gradient.fgsm, with: {eps: 4/255}}], name: under}
+  - {use: torchattacks.any, name: mifgsm, with: {attack: MIFGSM, params: {steps: 3}}, ladder: {eps: [4/255]}}
 """
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from robobench.contracts import SteppedAttack
 from robobench.engine.resolve import Resolved, cells
 from robobench.registry import instance_of
 from robobench.types import Cell, Condition, WorkItem
@@ -62,11 +63,15 @@ def _items(
     whenever they are computed.
     """
     lot = resolved.suite.lot
+    data = resolved.data[group[0].condition.data]
     attack = group[0].condition.attack is not None
     each = sum(price(c.condition) for c in group)
     size = max(ITEM_PASSES // max(each, 1) // lot, ATTACK_LOTS if attack else 1) * lot
-    order = resolved.data[group[0].condition.data].order
+    order = data.order
     usable = frozenset().union(*(resolved.ids(c.condition) for c in group))
+    if attack and _needs_whole_lots(group[0].condition):
+        order = data.visiting[: -(-_reach(group, order) // lot) * lot]
+        usable = frozenset(order) - frozenset(data.excluded)
     for start in range(0, len(order), size):
         ids = order[start : start + size]
         lacking = {c.key: missing[c.key] & set(ids) for c in group}
@@ -86,3 +91,14 @@ def _items(
             missing={c.key: lacking[c.key] for c in left},
             cost=sum(price(c.condition) for c in needed) * len(images),
         )
+
+
+def _needs_whole_lots(condition: Condition) -> bool:
+    """Whether an image's result depends on its company: then the company is fixed, limit or not."""
+    return condition.attack is not None and not isinstance(instance_of(condition.attack), SteppedAttack)
+
+
+def _reach(group: list[Cell], order: tuple[str, ...]) -> int:
+    """How far into the visiting order a group's conditions go."""
+    limits = [len(order) if c.condition.limit is None else c.condition.limit for c in group]
+    return min(max(limits), len(order))

@@ -37,8 +37,8 @@ class ResolvedModel:
 class DataSet:
     """A data set as the conditions see it.
 
-    order: ids in visiting order, the whole limit, undecodable ones included. view: None where each
-    model has its own.
+    visiting: all ids in visiting order. order: its prefix that is evaluated, undecodable ones
+    included. view: None where each model has its own. everything: all ids of the source, for donors.
     """
 
     name: str
@@ -47,10 +47,11 @@ class DataSet:
     space: LabelSpace
     revision: str
     view: View | None
+    visiting: tuple[str, ...]
     order: tuple[str, ...]
     labels: Mapping[str, int]
     excluded: Mapping[str, str]
-    everything: tuple[str, ...]  # all ids of the source, for donors
+    everything: tuple[str, ...]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -224,6 +225,7 @@ def _data_set(
         space=index.space,
         revision=index.revision,
         view=index.view if index.view is not None else suite.view,
+        visiting=order,
         order=order[: min(limits)] if limits else order,
         labels=dict(zip(index.ids, index.labels, strict=True)),
         excluded={**index.excluded, **excluded(index.revision)},
@@ -264,12 +266,13 @@ def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition,
         if shift.space.parent != base.space.name or shift.space.groups is None or label in sets:
             continue
         where = {output: c for c, group in enumerate(shift.space.groups) for output in group}
-        labels = {i: where[base.labels[i]] for i in base.order if base.labels[i] in where}
+        labels = {i: where[base.labels[i]] for i in base.visiting if base.labels[i] in where}
         sets[label] = replace(
             base,
             name=label,
             space=shift.space,
             labels=labels,
+            visiting=tuple(i for i in base.visiting if i in labels),
             order=tuple(i for i in base.order if i in labels),
         )
         extra.append(Condition(name=label, ladder=CLEAN, data=label, companion=True))
