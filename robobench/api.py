@@ -43,9 +43,15 @@ class Results:
         """One row per model, condition and image."""
         import pandas as pd
 
-        keys = {key for m in self.record.models for key in m.cells.values()}
-        tables = self.store.rows(keys)
-        whole: pd.DataFrame = pd.concat([t.to_pandas() for t in tables.values()], ignore_index=True)
+        tables = self.store.rows({key for m in self.record.models for key in m.cells.values()})
+        parts = [pd.DataFrame(columns=["model", "condition", "image_id"])]
+        for model in self.record.models:
+            for condition in self.record.conditions:
+                table = tables.get(model.cells[condition.name])
+                if table is not None:
+                    frame = table.to_pandas().assign(model=model.name, condition=condition.name)
+                    parts.append(frame[frame.image_id.isin(self.record.images(condition))])
+        whole: pd.DataFrame = pd.concat(parts[1:] or parts, ignore_index=True)
         return whole
 
     @property
@@ -85,6 +91,7 @@ def run(
     device: str | None = None,
     batch_size: int = 64,
     fail_fast: bool = False,
+    allow_code: bool = False,
     progress: Progress | None = None,
 ) -> Results:
     """Evaluate models under a suite, computing only what the results folder lacks.
@@ -92,7 +99,8 @@ def run(
     suite: a name (`robobench list suites`), a YAML file or a Suite. models: SPECs, or names with SPECs
     or with `torch.nn.Module`s in memory, instead of the suite's own; a module takes (b, 3, h, w)
     float32 in [0, 1] and gives logits, and is evaluated in eval mode. data: a SPEC instead of the
-    suite's data. limit: at most so many images of each data set. out: the results folder.
+    suite's data. limit: at most so many images of each data set. out: the results folder. allow_code:
+    let code run that the suite file names; what `models` names may run anyway.
 
     Raises RobobenchError for what a user can mend. Work that fails is recorded in
     `results.outcome.failures` and the rest goes on, unless `fail_fast`.
@@ -100,7 +108,7 @@ def run(
     chosen = load_suite(suite) if isinstance(suite, (str, Path)) else suite
     store = Store.open(Path(out), create=True)
     resolved = resolve(
-        chosen, _entries(models), data=data, limit=limit, allow_code=True, excluded=store.excluded
+        chosen, _entries(models), data=data, limit=limit, allow_code=allow_code, excluded=store.excluded
     )
     return execute(
         resolved,

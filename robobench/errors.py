@@ -51,6 +51,10 @@ class DataError(RobobenchError):
     """Data that is missing, empty, damaged or does not fit its label space."""
 
 
+class UnreachableData(DataError):
+    """Data that cannot be read just now: a folder that is gone, a disk that fails. Worth another try."""
+
+
 class ModelError(RobobenchError):
     """A model that cannot be found, loaded or used as a classifier."""
 

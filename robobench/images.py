@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from robobench.errors import DataError, RobobenchError
+from robobench.errors import DataError, RobobenchError, UnreachableData
 from robobench.types import View
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _bytes(source: Path | bytes, where: str) -> bytes:
         try:
             source = source.read_bytes()
         except OSError as error:
-            raise _error(where, error.strerror or str(error)) from error
+            raise UnreachableData(f"{where}: cannot be read: {error.strerror or error}") from error
     if not source:
         raise _error(where, "the file is empty")
     return source

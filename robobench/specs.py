@@ -9,6 +9,10 @@ from urllib.parse import parse_qsl, unquote
 
 from robobench.errors import BadSpec
 
+# an absolute path: at the start or behind a separator, so that 8/255, timm/x and https://x are none
+_ABSOLUTE = re.compile(
+    r"(?:(?<=[\s'\"`(:=@,])|(?<![\s\S]))(?:~[\w.-]*|[A-Za-z]:)?[/\\](?![/\\])[^\s'\"`?&:(),]+"
+)
 _SOURCE = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -65,3 +69,14 @@ def flag(value: str, *, where: str) -> bool:
     if value.lower() not in known:
         raise BadSpec(f"{where}: expected true or false, got {value!r}")
     return known[value.lower()]
+
+
+def public_path(text: str) -> str:
+    """Text in which every absolute path is cut to its last part: results travel, machines do not.
+
+    >>> public_path("folder:/data/imagenet/val?label_space=own")
+    'folder:val?label_space=own'
+    >>> public_path("No such file: '/home/me/w.pt' (eps 8/255, see https://pytorch.org/docs)")
+    "No such file: 'w.pt' (eps 8/255, see https://pytorch.org/docs)"
+    """
+    return _ABSOLUTE.sub(lambda match: re.split(r"[/\\]", match[0].rstrip("/\\"))[-1], text)

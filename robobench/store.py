@@ -113,8 +113,8 @@ class Store:
         self._describe(item.cells)
         self._write(self.root / "rows" / f"{key}.json", _pretty(record))
         self._write_table(self.root / "rows" / f"{key}.parquet", table)
-        for cell in item.cells:
-            self._forget_failures(cell.key)
+        for cell, ids in item.missing.items():
+            self._forget_failures(cell, ids)
 
     def have(self, cells: Iterable[str]) -> dict[str, set[str]]:
         """The image ids that each of the cells has rows for."""
@@ -205,9 +205,11 @@ class Store:
                 found.append(CellFailure(**{**entry, "ids": tuple(entry["ids"])}))
         return found
 
-    def _forget_failures(self, cell: str) -> None:
+    def _forget_failures(self, cell: str, ids: frozenset[str]) -> None:
+        """Drop the records of what has been made good: those whose images all have rows now."""
         for path in (self.root / "failures").glob(f"{cell}-*.json"):
-            path.unlink(missing_ok=True)
+            if ids.issuperset(json.loads(path.read_text())["ids"]):
+                path.unlink(missing_ok=True)
 
     def excluded(self, revision: str) -> dict[str, str]:
         """Images of a data revision that cannot be decoded, with the reason."""

@@ -27,7 +27,7 @@ class ImageBatch:
 
     pixels: (b, 3, h, w) float32 RGB in [0, 1], un-normalised. ids: b image ids. labels: (b,) int64
     in the data's label space. inputs: what a step asked for by name, each with leading b (`donor`, a
-    saliency map) or, from a preparation over a whole split, without it. facts: per-image numbers that
+    saliency map; what a preparation made once for a whole split is repeated). facts: per-image numbers that
     steps record; each becomes a column `x_<name>`.
     """
 
@@ -45,21 +45,16 @@ class ImageBatch:
         return replace(self, pixels=pixels, facts={**self.facts, **facts})
 
     def select(self, rows: Sequence[int]) -> ImageBatch:
-        """Some of the images, in the given order. Inputs without a leading b go along whole."""
+        """Some of the images, in the given order."""
         import torch
 
         index = torch.as_tensor(list(rows), dtype=torch.int64, device=self.pixels.device)
-        size = len(self)
-
-        def part(values: Tensor) -> Tensor:
-            return values[index] if values.ndim and values.shape[0] == size else values
-
         return ImageBatch(
             pixels=self.pixels[index],
             ids=tuple(self.ids[r] for r in rows),
             labels=self.labels[index],
-            inputs={k: part(v) for k, v in self.inputs.items()},
-            facts={k: part(v) for k, v in self.facts.items()},
+            inputs={k: v[index] for k, v in self.inputs.items()},
+            facts={k: v[index] for k, v in self.facts.items()},
         )
 
 

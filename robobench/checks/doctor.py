@@ -53,6 +53,8 @@ def examine(spec: str, data: str, *, limit: int, device: str, name: str | None =
         findings.extend(_examine(spec, data, limit, device, name))
     except RobobenchError as error:
         findings.append(Finding(name or spec, False, str(error)))
+    except Exception as error:  # a model's own code may raise anything; finding that out is the point
+        findings.append(Finding(name or spec, False, f"{type(error).__name__}: {error}"))
     return findings
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from robobench.engine.record import from_json
 from robobench.errors import RobobenchError
 from robobench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of the answer. Raises RobobenchError for what DuckDB cannot read.
 
-    Views: `cells` (cell, model, condition, ladder, level, data), `rows` (the rows of the recorded
-    runs) and `all_rows` (everything in the folder).
+    Views: `cells` (cell, model, condition, ladder, level, data), `rows` (those of the newest run
+    of each suite, under its names) and `all_rows` (everything in the folder).
     """
     import duckdb
     import pandas as pd
@@ -22,15 +26,15 @@ def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         described = [{"cell": k, **v, "level": _text(v["level"])} for k, v in store.describe().items()]
         columns = ["cell", "model", "spec", "condition", "ladder", "level", "data"]
         connection.register("cells", pd.DataFrame(described, columns=columns))
-        current = {k for run in store.runs() for m in run["models"] for k in m["cells"].values()}
-        connection.register("current_cells", pd.DataFrame({"cell": sorted(current)}, dtype="str"))
+        connection.register("wanted", _wanted(store))
         files = store.row_files()
         if not files:
             raise RobobenchError(f"{store.root}: there are no rows yet")
         names = [str(f) for f in files]
         connection.read_parquet(names, union_by_name=True).create_view("all_rows")
         connection.execute(
-            "create view rows as select * from all_rows where cell in (select cell from current_cells)"
+            "create view rows as select w.suite, w.model, w.condition, a.* exclude (model, condition) "
+            "from all_rows a join wanted w using (cell, image_id)"
         )
         answer = connection.sql(sql)
         if answer is None:
@@ -40,6 +44,29 @@ def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         raise RobobenchError(f"query: {error}") from None
     finally:
         connection.close()
+
+
+def _wanted(store: Store) -> pd.DataFrame:
+    """What the newest run of each suite consists of: suite, model, condition, cell and image."""
+    import pandas as pd
+
+    newest = {run["suite"]: from_json(run) for run in store.runs()}
+    parts = [
+        pd.DataFrame(
+            {
+                "suite": record.suite,
+                "model": model.name,
+                "condition": condition.name,
+                "cell": model.cells[condition.name],
+                "image_id": list(record.images(condition)),
+            }
+        )
+        for record in newest.values()
+        for model in record.models
+        for condition in record.conditions
+    ]
+    columns = ["suite", "model", "condition", "cell", "image_id"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns, dtype="str")
 
 
 def _text(level: Any) -> str | None:

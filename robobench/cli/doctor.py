@@ -29,11 +29,13 @@ def doctor(
     """
     from robobench.checks.doctor import examine, examine_installation
     from robobench.cli.table import frame_table, print_json
+    from robobench.engine.local import usable_device
 
     findings = examine_installation()
+    where = usable_device(device) or "cpu"
     for spec in model or ():
         name, rest = options.split_name(spec)
-        findings += examine(rest, data or "digits:mnist", limit=limit, device=device, name=name)
+        findings += examine(rest, data or "digits:mnist", limit=limit, device=where, name=name)
     if json:
         print_json(findings)
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robobench.cli import options
-from robobench.errors import ExitCode, RobobenchError
+from robobench.errors import ExitCode
 
 if TYPE_CHECKING:
     from robobench.api import Results
@@ -42,6 +42,7 @@ def run(
     """
     from robobench import api
     from robobench.cli.progress import Bar
+    from robobench.engine.local import usable_device
     from robobench.store import Store
 
     chosen = _suite(suite, set_)
@@ -54,7 +55,7 @@ def run(
             resolved,
             store,
             command=_command(suite, model, data, limit, set_),
-            device=_device(device),
+            device=usable_device(device),
             batch_size=batch_size,
             fail_fast=fail_fast,
             progress=progress,
@@ -128,33 +129,17 @@ def _resolve(
     return resolve(suite, entries, data=data, limit=limit, allow_code=allow_code, excluded=known)
 
 
-def _device(name: str | None) -> str | None:
-    """Check a device before anything is loaded. Raises RobobenchError."""
-    if name is None or name == "cpu":
-        return name
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RobobenchError(
-            f"--device {name}: not usable here ({reason}); leave it out for the best there is"
-        ) from None
-    return name
-
-
 def _command(
     suite: str, models: list[str] | None, data: str | None, limit: int | None, pairs: list[str] | None
 ) -> str:
     """The command as a board shows it: without absolute paths."""
-    from robobench.engine.resolve import public_path
+    from robobench.specs import public_path
 
     parts = ["robobench run", public_path(suite)]
     parts += [f"--model {public_path(m)}" for m in models or ()]
     parts += [f"--data {public_path(data)}"] if data else []
     parts += [f"--limit {limit}"] if limit else []
-    parts += [f"--set {pair}" for pair in pairs or ()]
+    parts += [f"--set {public_path(pair)}" for pair in pairs or ()]
     return " ".join(parts)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from robobench.contracts import DataSource
 from robobench.engine.resolve import DataSet
-from robobench.errors import DataError
+from robobench.errors import DataError, UnreachableData
 from robobench.images import apply_view
 from robobench.keys import digest
 from robobench.types import ImageBatch, View
@@ -29,8 +31,7 @@ _T = TypeVar("_T")
 class Frames:
     """The images of a data set through one view. What cannot be decoded is left out and named.
 
-    A view with a fixed side is kept in a memory-mapped file, so that an image is decoded once in all;
-    a byte per image says whether it is there, and is written after its pixels.
+    A view with a fixed side is kept in a file, so that an image is decoded once in all.
     """
 
     source: DataSource
@@ -41,31 +42,24 @@ class Frames:
 
     def __post_init__(self) -> None:
         self._row = {image: i for i, image in enumerate(self.everything)}
-        side = self.view.side
-        self._pixels: Any = None
-        if self.cache is None or side is None:
-            return
-        try:
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
-            count = len(self.everything)
-            self._pixels = _mapped(self.cache.with_suffix(".u8"), (count, side, side, 3))
-            self._there = _mapped(self.cache.with_suffix(".ok"), (count,))
-        except OSError:  # a cache is a help, not a need: without room for it, images are decoded again
-            self._pixels = None
+        self._kept: _Kept | None = None
+        if self.cache is not None and self.view.side is not None:
+            with suppress(OSError):  # a cache is a help, not a need
+                self._kept = _Kept.open(self.cache, len(self.everything), self.view.side)
 
     def frame(self, image: str) -> Pixels:
         """One image, (h, w, 3) uint8. Raises DataError."""
-        if self._pixels is None:
-            return self._decoded(image)
-        row = self._row[image]
-        if not self._there[row]:
-            self._pixels[row] = self._decoded(image)
-            self._there[row] = 1
-        return np.asarray(self._pixels[row])
-
-    def _decoded(self, image: str) -> Pixels:
-        view: Pixels = apply_view(self.source.read(image), self.view)
-        return view
+        row = self._row.get(image, -1)
+        if self._kept is not None and self._kept.there[row]:
+            kept: Pixels = np.asarray(self._kept.pixels[row])
+            return kept
+        seen: Pixels = apply_view(self.source.read(image), self.view)
+        if self._kept is not None:
+            try:
+                self._kept.put(row, seen)
+            except OSError:  # a full disk: from here on images are decoded again
+                self._kept = None
+        return seen
 
     def read(self, ids: Sequence[str]) -> tuple[tuple[str, ...], Pixels]:
         """The decodable ones of some images, as (b, h, w, 3). Raises DataError when sizes differ."""
@@ -76,6 +70,8 @@ class Frames:
             try:
                 frames.append(self.frame(image))
                 kept.append(image)
+            except UnreachableData:
+                raise
             except DataError as error:
                 self.undecodable[image] = str(error)
         shapes = {f.shape for f in frames}
@@ -87,7 +83,10 @@ class Frames:
 
 def open_frames(data: DataSet, view: View, cache: Path | None) -> Frames:
     """The frames of a data set; `cache` is the folder of the view caches, or None for none."""
-    place = cache / "views" / f"{data.revision}-{digest(view)}" if cache else None
+    from importlib.metadata import version
+
+    name = f"{data.revision}-{digest(view, version('pillow'))}"
+    place = cache / "views" / name if cache else None
     return Frames(data.source, view, data.everything, place)
 
 
@@ -125,13 +124,44 @@ def to_pixels(frames: Pixels, device: str) -> torch.Tensor:
     return moved.permute(0, 3, 1, 2).contiguous().float().div_(255.0)
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A memory-mapped uint8 file of this shape; one of another size is begun anew."""
-    size = int(np.prod(shape))
-    if not path.exists() or path.stat().st_size != size:
-        with path.open("wb") as file:
-            file.truncate(size)  # sparse: room is taken as images come
-    return np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
+@dataclass
+class _Kept:
+    """The frames of a view in a file, and a byte each that says whether it is there.
+
+    Written through the file and read through a map: a write to a full disk is an error then, and not the
+    end of the process. The byte is written after the pixels.
+    """
+
+    pixels: Any
+    there: Any
+    pixels_file: int
+    there_file: int
+
+    @classmethod
+    def open(cls, place: Path, count: int, side: int) -> _Kept:
+        """Open or begin the two files; when one is not as it should be, both are begun anew."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sizes = {place.with_suffix(".u8"): count * side * side * 3, place.with_suffix(".ok"): count}
+        whole = all(path.exists() and path.stat().st_size == size for path, size in sizes.items())
+        for path, size in () if whole else sorted(sizes.items()):  # `.ok` first: never true without pixels
+            with path.open("wb") as file:
+                file.truncate(size)  # sparse: room is taken as images come
+        pixels, there = sizes
+        return cls(
+            np.memmap(pixels, np.uint8, "r", shape=(count, side, side, 3)),
+            np.memmap(there, np.uint8, "r", shape=(count,)),
+            os.open(pixels, os.O_WRONLY),
+            os.open(there, os.O_WRONLY),
+        )
+
+    def put(self, row: int, frame: Pixels) -> None:
+        data = np.ascontiguousarray(frame).tobytes()
+        if os.pwrite(self.pixels_file, data, row * len(data)) == len(data):
+            os.pwrite(self.there_file, b"\1", row)
+
+    def __del__(self) -> None:
+        os.close(self.pixels_file)
+        os.close(self.there_file)
 
 
 def _ahead(values: Iterator[_T]) -> Iterator[_T]:

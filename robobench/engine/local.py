@@ -216,3 +216,19 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def usable_device(name: str | None) -> str | None:
+    """The device, when it can be used here; None stays None. Raises RobobenchError."""
+    if name is None or name == "cpu":
+        return name
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RobobenchError(
+            f"--device {name}: not usable here ({reason}); leave it out for the best there is"
+        ) from None
+    return name

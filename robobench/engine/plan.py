@@ -33,17 +33,21 @@ class Plan:
 def plan(resolved: Resolved, have: Mapping[str, set[str]]) -> Plan:
     """Cut what is missing into items of one model on one data set, in the visiting order."""
     found = cells(resolved)
-    wanted: dict[str, int] = {}
-    missing: dict[str, frozenset[str]] = {}
+    images: dict[str, tuple[str, ...]] = {}
+    owners: dict[str, Cell] = {}  # equal cells under several names are computed once
     for cell in found:
         ids = resolved.ids(cell.condition)
-        wanted[cell.key] = len(ids)
-        missing[cell.key] = frozenset(ids) - have.get(cell.key, set())
+        if cell.key not in owners or len(ids) > len(images[cell.key]):
+            owners[cell.key], images[cell.key] = cell, ids
+    missing = {key: frozenset(ids) - have.get(key, set()) for key, ids in images.items()}
     groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in found:
         ladder = cell.condition.ladder if cell.condition.attack else ""
         groups[cell.model.digest, cell.condition.data, ladder].append(cell)
-    items = [item for group in groups.values() for item in _items(resolved, group, missing) if item.cost]
+    items = [
+        item for group in groups.values() for item in _items(resolved, group, owners, missing) if item.cost
+    ]
+    wanted = {k: len(v) for k, v in images.items()}
     return Plan(found, tuple(items), wanted, {k: len(v) for k, v in missing.items()})
 
 
@@ -55,7 +59,10 @@ def price(condition: Condition) -> int:
 
 
 def _items(
-    resolved: Resolved, group: list[Cell], missing: Mapping[str, frozenset[str]]
+    resolved: Resolved,
+    group: list[Cell],
+    owners: Mapping[str, Cell],
+    missing: Mapping[str, frozenset[str]],
 ) -> Iterable[WorkItem]:
     """Cut a group's images at multiples of the lot in the visiting order.
 
@@ -75,12 +82,12 @@ def _items(
     for start in range(0, len(order), size):
         ids = order[start : start + size]
         lacking = {c.key: missing[c.key] & set(ids) for c in group}
-        left = [c for c in group if lacking[c.key]]
+        left = [c for c in group if lacking[c.key] and owners[c.key] is c]
         if not left:
             continue
         # a level of an attack ladder starts from who fell at the smaller ones
         names = {n for c in left for n in (*c.condition.lower, c.condition.name)}
-        needed = tuple(c for c in group if c.condition.name in names)
+        needed = tuple({c.key: c for c in reversed(group) if c.condition.name in names}.values())[::-1]
         wanted = usable if attack else frozenset().union(*(lacking[c.key] for c in left))
         images = tuple(i for i in ids if i in wanted)
         yield WorkItem(

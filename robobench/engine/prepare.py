@@ -11,7 +11,7 @@ from robobench.contracts import LoadedModel
 from robobench.draws import Draws
 from robobench.engine.frames import Frames, batches
 from robobench.engine.resolve import DataSet, Resolved
-from robobench.errors import RobobenchError
+from robobench.errors import RobobenchError, StoreError
 from robobench.store import Store
 from robobench.suite.suite import PreparationEntry
 from robobench.types import Cell, ImageBatch, ModelId
@@ -35,15 +35,27 @@ class Prepared:
     load: Loader
     rows: dict[str, dict[str, Mapping[str, Tensor]]] = field(default_factory=dict)
     whole: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    broken: dict[str, Exception] = field(default_factory=dict)
 
     def ensure(self, cells: Sequence[Cell], ids: Sequence[str]) -> None:
-        """Make what the cells need for these images and the store does not hold."""
+        """Make what the cells need for these images and the store does not hold.
+
+        A preparation that fails fails the conditions that use it, when they ask for it.
+        """
         for entry in self._needed(cells):
-            key = self.resolved.preparation_key(entry, self.model, self.data)
-            if registry.preparations.get(entry.plugin).cls.per_image:
-                self._ensure_rows(entry, key, ids)
-            elif key not in self.whole:
-                self.whole[key] = self._load(key, ()) or self._make(entry, key, self.data.ids, keep=())
+            try:
+                self._ensure(entry, ids)
+            except StoreError:
+                raise
+            except Exception as error:
+                self.broken[entry.name] = error
+
+    def _ensure(self, entry: PreparationEntry, ids: Sequence[str]) -> None:
+        key = self.resolved.preparation_key(entry, self.model, self.data)
+        if registry.preparations.get(entry.plugin).cls.per_image:
+            self._ensure_rows(entry, key, ids)
+        elif key not in self.whole:
+            self.whole[key] = self._load(key, ()) or self._make(entry, key, self.data.ids, keep=())
 
     def inputs(self, cell: Cell, batch: ImageBatch) -> Mapping[str, Tensor]:
         """The tensors a condition asks for, by `preparation/input`, one row per image of the batch."""
@@ -52,8 +64,10 @@ class Prepared:
         found: dict[str, Tensor] = {}
         for entry in self._needed([cell]):
             key = self.resolved.preparation_key(entry, self.model, self.data)
+            if entry.name in self.broken:
+                raise RobobenchError(f"preparation {entry.name!r}: {self.broken[entry.name]}")
             if key in self.whole:
-                tensors = self.whole[key]
+                tensors = {n: v.expand(len(batch), *v.shape) for n, v in self.whole[key].items()}
             else:
                 mine = self.rows[key]
                 names = next(iter(mine.values()))

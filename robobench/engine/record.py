@@ -129,11 +129,12 @@ def from_json(content: Mapping[str, Any]) -> RunRecord:
 
 
 def merged(old: RunRecord | None, new: RunRecord) -> RunRecord:
-    """The models of both, those named now last; everything else as it is now."""
+    """The models of both, a name standing for its newest model; everything else as it is now."""
     if old is None:
         return new
-    mine = {m.digest for m in new.models}
-    return replace(new, models=(*(m for m in old.models if m.digest not in mine), *new.models))
+    mine = {v for m in new.models for v in (m.digest, m.name)}
+    kept = (m for m in old.models if m.digest not in mine and m.name not in mine)
+    return replace(new, models=(*kept, *new.models))
 
 
 def _condition(content: Mapping[str, Json]) -> Condition:

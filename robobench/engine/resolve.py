@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,14 +12,13 @@ from robobench.contracts import DataSource, LoadedModel
 from robobench.draws import image_key
 from robobench.errors import DataError, ModelError
 from robobench.keys import digest
-from robobench.specs import parse_spec
+from robobench.specs import parse_spec, public_path
 from robobench.suite.expand import SELF
 from robobench.suite.load import substitute
 from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, Suite
 from robobench.types import CLEAN, Cell, Condition, DataIndex, LabelSpace, ModelId, View
 
 PRECISION = "float32"
-_ABSOLUTE = re.compile(r"(^|[:=@])((?:/|~/|[A-Za-z]:[/\\])[^?&:]*)")
 
 Excluded = Callable[[str], Mapping[str, str]]  # data revision -> images that cannot be decoded
 
@@ -247,15 +245,6 @@ def public_title(entry: DataEntry) -> str:
     return replace(entry, params={**entry.params, "path": path}).title
 
 
-def public_path(text: str) -> str:
-    """Text in which every absolute path is cut to its last part: results travel, machines do not.
-
-    >>> public_path("folder:/data/imagenet/val?label_space=own")
-    'folder:val?label_space=own'
-    """
-    return _ABSOLUTE.sub(lambda match: match[1] + re.split(r"[/\\\\]", match[2].rstrip("/\\"))[-1], text)
-
-
 def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition, ...]:
     """Beside each shift read out of a part of the base's label space: clean, on the same classes."""
     base = sets[BASE]
@@ -267,13 +256,16 @@ def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition,
             continue
         where = {output: c for c, group in enumerate(shift.space.groups) for output in group}
         labels = {i: where[base.labels[i]] for i in base.visiting if base.labels[i] in where}
+        order = tuple(i for i in base.order if i in labels)
+        if not order:  # a small limit: nothing of the base lies in the shift's classes
+            continue
         sets[label] = replace(
             base,
             name=label,
             space=shift.space,
             labels=labels,
             visiting=tuple(i for i in base.visiting if i in labels),
-            order=tuple(i for i in base.order if i in labels),
+            order=order,
         )
         extra.append(Condition(name=label, ladder=CLEAN, data=label, companion=True))
     return (*suite.conditions, *extra)

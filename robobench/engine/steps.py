@@ -42,18 +42,23 @@ class Applied:
     def perturb(
         self, batch: ImageBatch, inputs: Mapping[str, Tensor], number: int = 0, memo: Memo | None = None
     ) -> ImageBatch:
-        """The batch after every perturbation. Raises RobobenchError when one breaks its contract."""
+        """The batch after every perturbation, with the inputs of interventions and attack.
+
+        Raises RobobenchError when a perturbation breaks its contract.
+        """
         for step, instance in self.parts:
             if step.kind != "perturbation":
                 continue
-            given = {n: inputs[f"{prepared}/{n}"] for n, prepared in step.inputs.items()}
+            given = _given(step, inputs)
             if "donor" in getattr(instance, "wants", ()):
                 given["donor"] = inputs["donor"]
             ready = ImageBatch(batch.pixels, batch.ids, batch.labels, given, batch.facts)
             changed = instance(ready, self.draws(step, batch, number, memo))
             _check(step, batch, changed)
             batch = ImageBatch(changed.pixels, batch.ids, batch.labels, {}, changed.facts)
-        return batch
+        later = (step for step, _ in self.parts if step.kind != "perturbation")
+        given = {name: values for step in later for name, values in _given(step, inputs).items()}
+        return ImageBatch(batch.pixels, batch.ids, batch.labels, given, batch.facts)
 
     def changed(self, model: Model, device: str, number: int = 0) -> Model:
         """The model under the condition's interventions."""
@@ -93,6 +98,11 @@ class Changed:
 
     def taps(self, *names: str) -> AbstractContextManager[Mapping[str, Tensor]]:
         return self.inner.taps(*names)
+
+
+def _given(step: Step, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The prepared tensors a step asks for, by its own names."""
+    return {name: inputs[f"{prepared}/{name}"] for name, prepared in step.inputs.items()}
 
 
 def input_gradient(model: Model, batch: ImageBatch, loss: Loss) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,8 @@ def sweep(item: WorkItem, bench: Bench) -> Iterator[CellRows | CellFailure]:
     bench.model.check_frozen()
     for cell in item.cells:
         if cell.key in failed:
-            yield failed[cell.key]
+            if cell.key in item.missing:  # else it was only needed for a larger level, which says so
+                yield failed[cell.key]
         elif cell.key in item.missing and found[cell.key]:
             yield CellRows(cell, _table(cell, found[cell.key], item.missing[cell.key]))
 
@@ -123,7 +124,7 @@ def _answer(work: Applied, model: Model, cell: Cell, batch: ImageBatch, bench: B
     logits = model(shown)
     for number in range(1, cell.condition.worst_of):
         other = work.perturb(batch, inputs, number, memo)
-        answers = model(other)
+        answers = work.changed(bench.read, bench.device, number)(other)
         worse = _margin(answers, batch.labels) < _margin(logits, batch.labels)
         logits = torch.where(worse[:, None], answers, logits)
         facts = {k: torch.where(worse, other.facts[k], v) for k, v in shown.facts.items()}
@@ -173,7 +174,8 @@ def _attacks(
         with _recorded(cell, item, failed):
             lower = fallen.get(cell.lower[-1]) if cell.lower else None
             if cell.lower and lower is None:
-                raise RobobenchError(f"the smaller level {cell.condition.lower[-1]!r} failed")
+                reason = failed[cell.lower[-1]].reason
+                raise RobobenchError(f"the smaller level {cell.condition.lower[-1]!r} failed: {reason}")
             fallen[cell.key] = _attack(cell, whole, bench, lower)
             found[cell.key].append(fallen[cell.key].columns)
 

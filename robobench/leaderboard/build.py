@@ -276,7 +276,7 @@ def _flags(
     of: str,
 ) -> tuple[str, ...]:
     """What a reader should know before believing a model's numbers."""
-    flags = []
+    flags = list(given.warnings)
     broken = [
         f"{condition.name} ({lost} of {size(own)} images)"
         for condition, own in zip(conditions, rows, strict=True)

@@ -16,8 +16,9 @@ from robobench.leaderboard.board import (
     ModelInput,
     SuiteInfo,
 )
+from robobench.specs import public_path
 from robobench.store import Store
-from robobench.types import Rows
+from robobench.types import CellFailure, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,9 +72,28 @@ def _model(
         clean_accuracy=model.clean_accuracy,
         weights=known.get("weights", ""),
         provenance=_facts(latest) if latest else {},
-        failures=tuple(store.failures(model.cells.values())),
+        failures=_failures(record, model, tables, store),
         warnings=tuple(sorted({p["model"]["warning"] for p in mine if p["model"].get("warning")})),
     )
+
+
+def _failures(
+    record: RunRecord, model: ModelRecord, tables: Mapping[str, pa.Table], store: Store
+) -> tuple[CellFailure, ...]:
+    """What failed and is still wanted, as it may be published: under this run's names, without paths."""
+    lacking: dict[str, tuple[str, set[str]]] = {}
+    for condition in record.conditions:
+        key = model.cells[condition.name]
+        there = set(tables[key]["image_id"].to_pylist()) if key in tables else set()
+        lacking[key] = (condition.name, set(record.images(condition)) - there)
+    found = []
+    for entry in store.failures(model.cells.values()):
+        name, images = lacking[entry.cell]
+        ids = tuple(sorted(images.intersection(entry.ids)))
+        if ids:
+            reason, hint = public_path(entry.reason), public_path(entry.hint)
+            found.append(CellFailure(entry.cell, model.name, name, ids, reason, hint))
+    return tuple(found)
 
 
 def _facts(latest: Mapping[str, Any]) -> dict[str, str]:

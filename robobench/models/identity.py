@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from robobench.errors import BadSpec, ModelError
 from robobench.keys import digest, file_digest
-from robobench.specs import Spec
+from robobench.specs import Spec, public_path
 from robobench.types import ModelId
 
 CHECKPOINT = "checkpoint"
@@ -40,7 +40,7 @@ def checkpoint_path(spec: Spec) -> Path | None:
 
 def shown(spec: Spec) -> str:
     """A SPEC as tables show it: files by their name alone, so that no folder is published."""
-    params = {k: Path(v).name if k == CHECKPOINT else v for k, v in spec.params.items()}
+    params = {k: Path(v).name if k == CHECKPOINT else public_path(v) for k, v in spec.params.items()}
     path = Path(spec.path).name if spec.source == "python" else spec.path
     text = str(Spec(spec.source, path, params))
     return text.removeprefix("python:")

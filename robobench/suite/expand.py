@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownName
-from robobench.keys import plain
+from robobench.keys import canonical, plain
 from robobench.registry import Plugin, build_step, data, find_step, formulas, metrics, preparations, schema
+from robobench.specs import public_path
 from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart
 from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, ScoreSpec, Suite
 from robobench.suite.yaml_lines import Document, Path
@@ -73,6 +74,10 @@ class _Expander:
         found = [Condition(name=CLEAN, ladder=CLEAN, data=BASE)]
         for i, part in enumerate(self.part.conditions):
             ladder = list(self._ladder(part, ("conditions", i)))
+            if ladder[0].ladder in (BASE, CLEAN) or ladder[0].ladder.startswith(f"{CLEAN}@"):
+                raise self.document.error(
+                    ("conditions", i), f"the name {ladder[0].ladder!r} is taken by robobench: choose another"
+                )
             taken = {c.ladder for c in found}
             if ladder[0].ladder in taken:
                 raise self.document.error(
@@ -84,8 +89,6 @@ class _Expander:
 
     def _ladder(self, part: ConditionPart, path: Path) -> Iterator[Condition]:
         along, levels = next(iter(part.ladder.items()), (None, (None,)))
-        if along is not None and len(set(map(repr, levels))) < len(levels):
-            raise self.document.error((*path, "ladder"), f"ladder {along}: a level is given twice")
         name = part.name or self._default_name(part)
         rungs = []
         for j, level in enumerate(levels):
@@ -108,6 +111,9 @@ class _Expander:
                     ),
                 )
             )
+        shapes = [canonical([[s.params for s in c.steps], c.data]) for _, c in rungs]
+        if len(set(shapes)) < len(shapes):
+            raise self.document.error((*path, "ladder"), f"ladder {along}: a level is given twice")
         self._check_worst_of(part, rungs[0][0], path)
         yield from _with_lower(rungs, along)
 
@@ -122,7 +128,7 @@ class _Expander:
         steps = "+".join(s.use for s in part.steps)
         if part.shift is None:
             return steps
-        where = DataEntry("", part.shift.source, dict(part.shift.params)).title
+        where = public_path(DataEntry("", part.shift.source, dict(part.shift.params)).title)
         return f"shift {where}" + (f" {steps}" if steps else "")
 
     def _steps(

@@ -129,7 +129,8 @@ def _child(value: Any, part: str, key: str) -> Any:
         return value[part]
     if isinstance(value, list) and part.isdigit() and int(part) < len(value):
         return value[int(part)]
-    known = list(value) if isinstance(value, dict) else [str(i) for i in range(len(value or ()))]
+    length = len(value) if isinstance(value, list) else 0
+    known = list(value) if isinstance(value, dict) else [str(i) for i in range(length)]
     raise SuiteError(f"--set {key}: no {part!r} there; {nearest(part, known)}")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from robobench.engine.resolve import ResolvedModel, cells, public_path, resolve
+from robobench.engine.resolve import ResolvedModel, cells, resolve
 from robobench.errors import RobobenchError, SuiteError
+from robobench.specs import public_path
 from robobench.suite.load import parse_suite, substitute, suite_names
 from robobench.types import ModelId
 from tests.bench import HEAD
