@@ -7,7 +7,7 @@ EXTRAS ?= dev,samples
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TESTING := NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_OFFLINE=1
+TESTING := NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_OFFLINE=1 GOMP_SPINCOUNT=2000
 
 MODERN := import sys; sys.exit(sys.version_info < (3, 11))
 AGE := import sys; print(".".join(map(str, sys.version_info[:3])))
