@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from robobench.errors import DataError, RobobenchError
+from robobench.errors import DataError, RobobenchError, UnreachableData
 from robobench.images import MAX_PIXELS, apply_view, decode
 from robobench.types import View
 from tests.data_fixtures import encoded, picture
@@ -167,7 +167,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^x\.jpg: cannot be decoded: No such file or directory"):
+    with pytest.raises(UnreachableData, match=r"^x\.jpg: cannot be read: No such file or directory"):
         decode(tmp_path / "x.jpg", "x.jpg")
     with pytest.raises(DataError, match="Is a directory"):
         decode(tmp_path, "x.jpg")
