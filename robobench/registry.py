@@ -12,7 +12,6 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -28,7 +27,6 @@ __all__ = ["Field", "Plugin", "Registry"]
 
 ENTRY_POINTS = "robobench.plugins"
 _PACKAGE = "robobench"
-_NOTE = re.compile(r"    (\w+): .*?  # (.+)")
 _C = TypeVar("_C", bound=type[Any])
 
 
@@ -44,21 +42,6 @@ class Plugin:
     @property
     def summary(self) -> str:
         return (inspect.getdoc(self.cls) or "").split("\n", 1)[0]
-
-
-@cache
-def field_notes(cls: Any) -> Mapping[str, str]:
-    """What the source says behind each field of a plug-in: `name: type = default  # note`."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        try:
-            lines = inspect.getsource(base).splitlines()
-        except (OSError, TypeError):
-            continue
-        matches = (_NOTE.match(line) for line in lines)
-        found |= {m[1]: m[2].strip() for m in matches if m}
-    names = {f.name for f in fields(cls) if f.init}
-    return {name: note for name, note in found.items() if name in names}
 
 
 class Registry:

@@ -158,9 +158,10 @@ def plugin_page(plugin: Plugin) -> None:
     table = Table(title="parameters", title_justify="left")
     for name in ("name", "type", "default", "what"):
         table.add_column(name)
-    from robobench.registry import field_notes, schema
+    from robobench.params import explained
+    from robobench.registry import schema
 
-    notes = field_notes(plugin.cls)  # type: ignore[arg-type]
+    notes = explained(plugin.cls)
     shapes = schema(plugin.cls).model_json_schema().get("properties", {})  # type: ignore[arg-type]
     for item in fields(plugin.cls):
         if item.init:
