@@ -18,7 +18,7 @@ AGE := import sys; print(".".join(map(str, sys.version_info[:3])))
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-run: setup  ## rank four small models on real digits and write a page (a minute or two)
+run: setup  ## rank four small models on real digits and write a page (installing, then a minute or two)
 	@echo "==> running the quickstart: robobench run quickstart"
 	@$(BIN)/robobench run quickstart
 	@echo "==> done: open the page named above in a browser"

@@ -4,7 +4,7 @@
 import robobench
 
 results = robobench.run("quickstart", models={"mine": module}, limit=200)
-print(results.leaderboard)
+print(results.scores)
 ```
 Importing the package imports nothing heavy; `run` does when it is called.
 """
