@@ -173,6 +173,14 @@ class Draws:
             "permutation", name, (n,), lambda: self._bits(name, (n,)).argsort(dim=1, stable=True)
         )
 
+    def shared(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, made once for all levels of a ladder and all steps with the same draws.
+
+        For work that depends on draws and sizes alone, never on pixels: a noise field, a blurred layer. The
+        name says all that it depends on besides the draws. Do not change it in place.
+        """
+        return self._kept("shared", name, (), make)
+
     def _kept(self, kind: str, name: str, shape: tuple[int, ...], make: Callable[[], Tensor]) -> Tensor:
         if self.memo is None:
             return make()

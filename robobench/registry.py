@@ -1,5 +1,7 @@
 """Plug-ins by name: `<file stem>.<key>`. A file dropped into the right folder exists; there is no list.
 
+Where one stem has more plug-ins than a file should hold, it is a folder of files.
+
 Looking a name up imports the one file it names. `build` is the only door to an instance: parameters
 are checked strictly against the dataclass's fields, unknown names are answered with the nearest one.
 Other packages add plug-ins through the entry-point group `robobench.plugins`; theirs are called
@@ -74,7 +76,7 @@ class Registry:
         """Every name, in alphabetical order. Imports all the folder's files (they are light)."""
         package = importlib.import_module(f"{_PACKAGE}.{self.folder}")
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+            _import(f"{package.__name__}.{module.name}")
         load_entry_points()
         return tuple(sorted(self._plugins))
 
@@ -85,7 +87,7 @@ class Registry:
             if "/" in name:
                 load_entry_points()
             elif stem.isidentifier() and importlib.util.find_spec(f"{_PACKAGE}.{self.folder}.{stem}"):
-                importlib.import_module(f"{_PACKAGE}.{self.folder}.{stem}")
+                _import(f"{_PACKAGE}.{self.folder}.{stem}")
         if name not in self._plugins:
             raise UnknownName(f"unknown {self.kind} {name!r}; {nearest(name, self.names())}")
         return self._plugins[name]
@@ -141,9 +143,18 @@ def load_entry_points() -> None:
             ) from error
 
 
+def _import(name: str) -> None:
+    """Import a plug-in file, or every file of a folder that holds the plug-ins of one stem."""
+    module = importlib.import_module(name)
+    for part in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        importlib.import_module(f"{name}.{part.name}")
+
+
 def _name(module: str, key: str | None) -> str:
-    package, _, stem = module.rpartition(".")
-    prefix = "" if package.startswith(f"{_PACKAGE}.") else f"{module.partition('.')[0]}/"
+    parts = module.split(".")
+    own = parts[0] == _PACKAGE and len(parts) > 2
+    stem = parts[2] if own else parts[-1]  # robobench.<kind>.<stem>[.<file>]
+    prefix = "" if own else f"{parts[0]}/"
     return f"{prefix}{stem}.{key}" if key else f"{prefix}{stem}"
 
 
