@@ -78,7 +78,7 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        return not self.outcome.failures and not self.outcome.interrupted
+        return not self.outcome.broken and not self.outcome.interrupted
 
 
 def run(

@@ -50,6 +50,10 @@ class LoadedModel(Model, Protocol):
         """This model answering in a label space. Raises ModelError when its outputs do not fit."""
         ...
 
+    def at(self, side: int) -> LoadedModel:
+        """This model for square images of that side. Raises Unsupported when it takes another only."""
+        ...
+
     def check_frozen(self) -> None:
         """Raise ModelError unless the model is in eval mode with weights and buffers as loaded."""
         ...
@@ -128,6 +132,9 @@ class Preparation(Protocol):
 
     `per_image`: its tensors have one row per image, in the order of the batches; otherwise they are
     one result over all batches. `needs_model`: a model has to be named for it.
+
+    One that reads files of its own, such as masks, takes their place as `path` and has two more methods:
+    `revision()` digests what is in them, and `through(view)` is itself for images seen through that view.
     """
 
     per_image: ClassVar[bool]

@@ -59,6 +59,13 @@ class ModelError(RobobenchError):
     """A model that cannot be found, loaded or used as a classifier."""
 
 
+class Unsupported(ModelError):
+    """Something that a model cannot do by its build, such as taking images of another size.
+
+    A property of the model and not a fault of the run: it is recorded and shown, and the exit code stays 0.
+    """
+
+
 class AttackError(RobobenchError):
     """An attack that left its budget or cannot be run on this model."""
 

@@ -258,6 +258,7 @@ class CellFailure:
     ids: tuple[str, ...]
     reason: str
     hint: str = ""
+    unsupported: bool = False  # the model cannot do this by its build: no fault of the run
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,9 @@ class FakeModel:
         other._space, other.calls = space, self.calls
         return other
 
+    def at(self, side: int) -> FakeModel:
+        return self
+
     def check_frozen(self) -> None:
         if self._module.training:
             raise ModelError("the fake is in training mode")

@@ -42,7 +42,7 @@ def leaderboard(
         board_table(board)
     else:
         typer.echo(render(board, format_))
-    return ExitCode.FAILED_CELLS if board.failures else ExitCode.OK
+    return ExitCode.FAILED_CELLS if board.broken else ExitCode.OK
 
 
 def query(

@@ -175,4 +175,4 @@ def _finish(results: Results, *, json: bool) -> int:
     if results.outcome.interrupted:
         typer.echo("interrupted: run the same command again to finish", err=True)
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED_CELLS if board.failures or results.outcome.failures else ExitCode.OK
+    return ExitCode.FAILED_CELLS if board.broken or results.outcome.broken else ExitCode.OK

@@ -104,12 +104,13 @@ def failure_lines(results: Results) -> list[str]:
         f"left out, cannot be decoded: {_clean(reason)}" for reason in results.outcome.undecodable.values()
     ]
     lines += [_clean(f"warning: {model}: {text}") for model, text in results.outcome.warnings.items()]
-    causes: dict[tuple[str, str, str], list[str]] = {}
+    causes: dict[tuple[str, str, str, str], list[str]] = {}
     for entry in results.leaderboard.failures:
-        causes.setdefault((entry.model, entry.reason, entry.hint), []).append(entry.condition)
-    for (model, reason, hint), conditions in causes.items():
+        what = "not supported" if entry.unsupported else "failed"
+        causes.setdefault((what, entry.model, entry.reason, entry.hint), []).append(entry.condition)
+    for (what, model, reason, hint), conditions in causes.items():
         where = conditions[0] if len(conditions) == 1 else f"{len(conditions)} conditions"
-        lines.append(_clean(f"failed: {model}, {where}: {reason}" + (f" ({hint})" if hint else "")))
+        lines.append(_clean(f"{what}: {model}, {where}: {reason}" + (f" ({hint})" if hint else "")))
     return lines
 
 

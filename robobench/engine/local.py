@@ -18,7 +18,7 @@ from robobench.engine.prepare import Prepared
 from robobench.engine.provenance import provenance
 from robobench.engine.resolve import DataSet, Resolved
 from robobench.engine.sweep import PROBABILITIES, Bench, failure, look_like_probabilities, sweep
-from robobench.errors import ModelError, RobobenchError, StoreError
+from robobench.errors import ModelError, RobobenchError, StoreError, Unsupported
 from robobench.store import Store
 from robobench.types import CellFailure, CellRows, ModelId, View, WorkItem
 
@@ -53,6 +53,11 @@ class Outcome:
     warnings: dict[str, str] = field(default_factory=dict)  # by model
     interrupted: bool = False
 
+    @property
+    def broken(self) -> list[CellFailure]:
+        """The failures that another run might mend."""
+        return [f for f in self.failures if not f.unsupported]
+
 
 @dataclass
 class Local:
@@ -81,7 +86,7 @@ class Local:
             with _repeatable():
                 for model, items in groupby(plan.items, key=lambda i: i.model):
                     self._model(model, list(items), outcome)
-                    if self.fail_fast and outcome.failures:
+                    if self.fail_fast and outcome.broken:
                         break
         except KeyboardInterrupt:
             outcome.interrupted = True
@@ -99,7 +104,7 @@ class Local:
             return
         for item in items:
             self._item(item, loaded, outcome)
-            if self.fail_fast and outcome.failures:
+            if self.fail_fast and outcome.broken:
                 return
 
     def _load(self, model: ModelId) -> LoadedModel:
@@ -119,13 +124,14 @@ class Local:
         data = self.resolved.data[item.data]
         try:
             frames = self._frames(data, model)
+            shown = self._at_its_size(model, data, frames, item.ids) if data.sized else model
             prepared = Prepared(
                 self.resolved, self.store, item.model, data, frames, self.device,
-                lambda who: model if who.digest == item.model.digest else self._load(who),
+                lambda who: shown if who.digest == item.model.digest else self._load(who),
             )  # fmt: skip
             prepared.ensure(item.cells, item.ids)
             bench = Bench(
-                model, data, frames, self.task, self.resolved.suite.seed, self.resolved.suite.lot,
+                shown, data, frames, self.task, self.resolved.suite.seed, self.resolved.suite.lot,
                 self.device, self.batch_size, prepared.inputs,
             )  # fmt: skip
             self._warn(item, bench, outcome)
@@ -176,6 +182,24 @@ class Local:
                 self.store.put_failure(entry)
                 outcome.failures.append(entry)
         self.progress.advance(item, len(item.missing))
+
+    def _at_its_size(
+        self, model: LoadedModel, data: DataSet, frames: Frames, ids: tuple[str, ...]
+    ) -> LoadedModel:
+        """The model at the size of a condition's own view. Raises Unsupported when it does not take it."""
+        side = frames.view.side
+        sized = model if side is None else model.at(side)
+        try:
+            batch = next(batches(frames, ids, data.labels, 1, self.device), None)
+            if batch is not None:
+                predict(sized.reading(data.space), batch, (0,), 1)
+        except RobobenchError:
+            raise
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if "out of memory" in str(error):
+                raise
+            raise Unsupported(f"takes no images of {frames.view}: {type(error).__name__}: {error}") from error
+        return sized
 
     def _frames(self, data: DataSet, model: LoadedModel) -> Frames:
         view = data.view or model.card.view

@@ -10,7 +10,7 @@ from robobench import registry
 from robobench.contracts import LoadedModel
 from robobench.draws import Draws
 from robobench.engine.frames import Frames, batches
-from robobench.engine.resolve import DataSet, Resolved
+from robobench.engine.resolve import DataSet, Resolved, preparation
 from robobench.errors import RobobenchError, StoreError
 from robobench.store import Store
 from robobench.suite.suite import PreparationEntry
@@ -102,7 +102,9 @@ class Prepared:
     def _make(
         self, entry: PreparationEntry, key: str, ids: Sequence[str], keep: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        instance = registry.preparations.build(entry.plugin, entry.params, strict=False)
+        instance = preparation(entry)
+        if hasattr(instance, "through"):
+            instance = instance.through(self.frames.view)
         model = None
         if entry.model is not None:
             loaded = self.load(self.resolved.preparing_model(entry, self.model))

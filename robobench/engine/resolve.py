@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from robobench import registry
@@ -50,6 +50,7 @@ class DataSet:
     labels: Mapping[str, int]
     excluded: Mapping[str, str]
     everything: tuple[str, ...]
+    sized: bool = False  # models are asked at the size of this view, or do not take part
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -78,6 +79,7 @@ class Resolved:
     data: Mapping[str, DataSet]
     conditions: tuple[Condition, ...]
     helpers: Mapping[str, ResolvedModel]  # models that only preparations name, by SPEC
+    revisions: Mapping[str, str] = field(default_factory=dict)  # of the files that preparations read
 
     def ids(self, condition: Condition) -> tuple[str, ...]:
         return self.data[condition.data].prefix(condition.limit)
@@ -93,9 +95,10 @@ class Resolved:
         who = None if entry.model is None else self.preparing_model(entry, model).digest
         split = None if registry.preparations.get(entry.plugin).cls.per_image else digest(data.ids)
         suite = self.suite
-        return digest(
-            entry.plugin, entry.version, entry.params, who, data.identity, split, suite.seed, suite.lot
-        )
+        params = entry.params
+        if entry.name in self.revisions:  # what is in the files counts, not where they lie
+            params = {**{k: v for k, v in params.items() if k != "path"}, "files": self.revisions[entry.name]}
+        return digest(entry.plugin, entry.version, params, who, data.identity, split, suite.seed, suite.lot)
 
     def preparing_model(self, entry: PreparationEntry, model: ModelId) -> ModelId:
         return model if entry.model == SELF else self.helpers[str(entry.model)].id
@@ -120,11 +123,30 @@ def resolve(
         raise ModelError(f"suite {suite.name!r} names no models: give some with --model SPEC")
     found = tuple(m if isinstance(m, ResolvedModel) else identify(m, allow_code) for m in chosen)
     _check_distinct(found)
-    sets = {entry.name: _data_set(suite, entry, data, limit, excluded) for entry in suite.data}
+    sets: dict[str, DataSet] = {}
+    for entry in suite.data:
+        if entry.same_as_base:
+            sets[entry.name] = replace(sets[BASE], name=entry.name, view=entry.view, sized=True)
+        else:
+            sets[entry.name] = _data_set(suite, entry, data, limit, excluded)
     conditions = _with_companions(suite, sets)
     named = {p.model for p in suite.preparations} - {None, SELF}
     helpers = {str(spec): identify(ModelEntry(str(spec)), allow_code) for spec in named}
-    return Resolved(suite, found, sets, conditions, helpers)
+    return Resolved(suite, found, sets, conditions, helpers, _revisions(suite))
+
+
+def preparation(entry: PreparationEntry) -> Any:
+    """A preparation, with the environment variables in its parameters looked up."""
+    return registry.preparations.build(entry.plugin, substitute(entry.params), strict=False)
+
+
+def _revisions(suite: Suite) -> dict[str, str]:
+    """Digests of the files of those preparations that read some. Raises DataError."""
+    return {
+        entry.name: str(preparation(entry).revision())
+        for entry in suite.preparations
+        if hasattr(registry.preparations.get(entry.plugin).cls, "revision")
+    }
 
 
 def identify(entry: ModelEntry, allow_code: bool) -> ResolvedModel:
@@ -222,12 +244,13 @@ def _data_set(
         source=source,
         space=index.space,
         revision=index.revision,
-        view=index.view if index.view is not None else suite.view,
+        view=next((v for v in (entry.view, index.view) if v is not None), suite.view),
         visiting=order,
         order=order[: min(limits)] if limits else order,
         labels=dict(zip(index.ids, index.labels, strict=True)),
         excluded={**index.excluded, **excluded(index.revision)},
         everything=tuple(sorted(index.ids)),
+        sized=entry.view is not None,
     )
 
 

@@ -21,7 +21,7 @@ from robobench.engine.frames import Frames, batches, to_pixels
 from robobench.engine.lots import Attacked, distance, predict, run_attack
 from robobench.engine.resolve import DataSet
 from robobench.engine.steps import Applied, Memo, donors
-from robobench.errors import RobobenchError
+from robobench.errors import RobobenchError, Unsupported
 from robobench.types import Cell, CellFailure, CellRows, ImageBatch, WorkItem
 
 if TYPE_CHECKING:
@@ -305,7 +305,8 @@ def failure(cell: Cell, ids: tuple[str, ...], error: Exception) -> CellFailure:
         reason = str(error)
     else:
         reason = f"{type(error).__name__}: {error}"
-    return CellFailure(cell.key, cell.model.name, cell.condition.name, ids, reason, hint)
+    cannot = isinstance(error, Unsupported)
+    return CellFailure(cell.key, cell.model.name, cell.condition.name, ids, reason, hint, cannot)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -150,6 +150,7 @@ class Failure:
     images: int
     reason: str
     hint: str = ""
+    unsupported: bool = False  # the model cannot do this by its build
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,11 @@ class Leaderboard:
     resamples: int
     higher_is_better: bool
     format: int = FORMAT
+
+    @property
+    def broken(self) -> tuple[Failure, ...]:
+        """The failures that another run might mend."""
+        return tuple(f for f in self.failures if not f.unsupported)
 
     @property
     def ranked(self) -> tuple[Entry, ...]:

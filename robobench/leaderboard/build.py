@@ -62,7 +62,7 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
         ladders=_ladders(board),
         entries=(*_ranked(able, samples, sign, level), *rest),
         failures=tuple(
-            Failure(m.name, f.condition, len(f.ids), f.reason, f.hint)
+            Failure(m.name, f.condition, len(f.ids), f.reason, f.hint, f.unsupported)
             for m in board.models
             for f in m.failures
         ),

@@ -92,7 +92,7 @@ def _failures(
         ids = tuple(sorted(images.intersection(entry.ids)))
         if ids:
             reason, hint = public_path(entry.reason), public_path(entry.hint)
-            found.append(CellFailure(entry.cell, model.name, name, ids, reason, hint))
+            found.append(CellFailure(entry.cell, model.name, name, ids, reason, hint, entry.unsupported))
     return tuple(found)
 
 

@@ -170,7 +170,8 @@ def failed(board: Leaderboard) -> list[tuple[str, str, str]]:
             shown(f.model),
             shown(f.condition),
             shown(
-                f"{f.reason} ({f.images} image{'s' * (f.images != 1)})" + (f"; {f.hint}" if f.hint else "")
+                f"{'not supported: ' * f.unsupported}{f.reason} ({f.images} image{'s' * (f.images != 1)})"
+                + (f"; {f.hint}" if f.hint else "")
             ),
         )
         for f in board.failures

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from robobench.contracts import Loss, Model
-from robobench.errors import ModelError, nearest
+from robobench.errors import ModelError, Unsupported, nearest
 from robobench.keys import digest
 from robobench.models.family import checked_family, family_of
 from robobench.models.state import Snapshot, weights_digest
@@ -85,6 +85,30 @@ class Handle:
         if self.outputs is not None:
             _check_outputs(self.name, self.outputs, space)
         return Reading(self, space)
+
+    def at(self, side: int) -> Handle:
+        """This model for square images of that side, without resizing them to another one.
+
+        A network that takes any size is itself. One of timm's that can be told a size
+        (`set_input_size`) is copied and told it: its position embeddings are resampled, nothing is
+        learned anew. Raises Unsupported for any other.
+        """
+        if self._side in (None, side):
+            return self
+        if not hasattr(self._module, "set_input_size"):
+            raise Unsupported(f"takes images of {self._side}x{self._side} only, {side}x{side} were asked for")
+        twin = copy.deepcopy(self._module)
+        resample: Any = twin.set_input_size
+        try:
+            resample(img_size=(side, side))
+        except Exception as error:
+            raise Unsupported(
+                f"cannot be brought to {side}x{side}: {type(error).__name__}: {error}"
+            ) from error
+        mean, std = (tuple(float(v) for v in c.flatten()) for c in (self._mean, self._std))
+        known = self.card
+        described = Described(twin, mean, std, known.family, known.view, side, self.outputs)  # type: ignore[arg-type]
+        return Handle(self.name, described, self._device)
 
     def raw(self, pixels: Tensor) -> Tensor:
         """The network's outputs (b, k) float32 for pixels in [0, 1], differentiable in the pixels."""

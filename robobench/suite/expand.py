@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownName
+from pydantic import ValidationError
+
+from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownName, nearest
 from robobench.keys import canonical, plain
 from robobench.registry import Plugin, build_step, data, find_step, formulas, metrics, preparations, schema
 from robobench.specs import public_path
-from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart
+from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart, ViewPart
 from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, ScoreSpec, Suite
 from robobench.suite.yaml_lines import Document, Path
-from robobench.types import CLEAN, Condition, Json, Step
+from robobench.types import CLEAN, Condition, Json, Step, View
 
 SELF = "self"
 
@@ -30,7 +32,7 @@ def expand_suite(part: SuitePart, document: Document) -> Suite:
         description=part.description,
         citation=part.citation,
         data=expander.data,
-        view=None if isinstance(part.view, str) else part.view.value(),
+        view=None if isinstance(part.view, str) else expander.view(part.view, {}, ("view",)),
         conditions=conditions,
         metrics=part.metrics,
         score=ScoreSpec(part.score.name, part.score.formula, part.score.over, part.score.of),
@@ -93,9 +95,7 @@ class _Expander:
         rungs = []
         for j, level in enumerate(levels):
             built = self._steps(part, along, level, path, j)
-            where = BASE
-            if part.shift is not None:
-                where = self._shift(part.shift, name, along, level, path, j)
+            where = self._where(part, name, along, level, path, j)
             rungs.append(
                 (
                     built,
@@ -127,7 +127,7 @@ class _Expander:
     def _default_name(self, part: ConditionPart) -> str:
         steps = "+".join(s.use for s in part.steps)
         if part.shift is None:
-            return steps
+            return steps or "view"
         where = public_path(DataEntry("", part.shift.source, dict(part.shift.params)).title)
         return f"shift {where}" + (f" {steps}" if steps else "")
 
@@ -214,11 +214,54 @@ class _Expander:
             )
         if having:
             return having[0]
-        if part.shift is not None:
+        if part.shift is not None or part.view is not None:
             return None
         if len(plugins) == 1:
             return 0  # build says which parameters there are
         raise self.document.error((*path, "ladder"), f"no step has the parameter {along!r}")
+
+    def _where(
+        self, part: ConditionPart, name: str, along: str | None, level: Any, path: Path, rung: int
+    ) -> str:
+        """The name of a condition's data set, which is added when it is a new one."""
+        if part.view is None:
+            return BASE if part.shift is None else self._shift(part.shift, name, along, level, path, rung)
+        of_view = along is not None and self._is_of_view(part, along)
+        if of_view and along in part.view.model_fields_set:
+            raise self.document.error((*path, "ladder"), f"{along!r} stands in `view` and in `ladder`")
+        view = self.view(part.view, {str(along): level} if of_view else {}, (*path, "view"))
+        label = f"{name} {along}={level}" if of_view else name
+        if part.shift is not None:
+            label = self._shift(part.shift, label, None if of_view else along, level, path, rung)
+            self._data = [replace(d, view=view) if d.name == label else d for d in self._data]
+            return label
+        self._data.append(replace(self._data[0], name=label, view=view, same_as_base=True))
+        return label
+
+    def _is_of_view(self, part: ConditionPart, along: str) -> bool:
+        """Whether a ladder varies the view: its parameter is no step's, nor the shift's."""
+        if any(along in {f.name for f in fields(find_step(s.use).cls)} for s in part.steps):
+            return False
+        if part.shift is None:
+            return True
+        source = schema(data.get(part.shift.source).cls)  # type: ignore[arg-type]
+        return along in ViewPart.model_fields and along not in source.model_fields
+
+    def view(self, part: ViewPart, more: Mapping[str, Any], path: Path) -> View:
+        """A view with what a ladder adds to it."""
+        try:
+            written = {**part.model_dump(exclude_unset=True), **more}
+            return ViewPart.model_validate(written, strict=True).value()
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = str(first["loc"][-1]) if first["loc"] else ""
+            if first["type"] == "extra_forbidden":
+                known = nearest(key, ViewPart.model_fields)
+                raise self.document.error(path, f"no step and no view has {key!r}; {known}") from None
+            where = f"view.{key}" if key else "view"
+            raise self.document.error(path, f"{where}: {first['msg']}, got {first['input']!r}") from None
+        except ValueError as error:
+            raise self.document.error(path, f"view: {error}") from None
 
     def _shift(self, shift: DataPart, name: str, along: str | None, level: Any, path: Path, rung: int) -> str:
         varies = along is not None and all(

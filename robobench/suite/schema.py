@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -41,15 +42,32 @@ class DataPart(Part):
 
 
 class ViewPart(Part):
-    """The geometry every model gets; see `robobench.types.View`."""
+    """The geometry every model gets; see `robobench.types.View`.
+
+    `side` and `crop_pct` are a crop of that side after the short side was resized to
+    floor(side / crop_pct), as timm evaluates its models: one number for a ladder of resolutions.
+    """
 
     resize: Annotated[int, Field(gt=0)] | None = None
     crop: Annotated[int, Field(gt=0)] | None = None
     size: Annotated[int, Field(gt=0)] | None = None
+    side: Annotated[int, Field(gt=0)] | None = None
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
     interpolation: Interpolation = "bilinear"
 
+    @model_validator(mode="after")
+    def _one_way(self) -> ViewPart:
+        if self.side and (self.resize or self.crop or self.size):
+            raise ValueError("`side` stands for `resize` and `crop`: give one or the other")
+        return self
+
     def value(self) -> View:
-        return View(self.resize, self.crop, self.size, self.interpolation)
+        """The view, once a ladder's level is in its place. Raises ValueError."""
+        if self.side is None and "crop_pct" in self.model_fields_set:
+            raise ValueError("`crop_pct` belongs to a `side`, and there is none")
+        if self.side is None:
+            return View(self.resize, self.crop, self.size, self.interpolation)
+        return View(math.floor(self.side / self.crop_pct), self.side, None, self.interpolation)
 
 
 class ModelPart(Part):
@@ -86,6 +104,7 @@ class ConditionPart(Part):
     inputs: Mapping[str, str] = Field(default_factory=dict)
     compose: tuple[StepPart, ...] = ()
     shift: DataPart | None = None
+    view: ViewPart | None = None
     ladder: Mapping[str, tuple[Level, ...]] = Field(default_factory=dict)
     limit: Limit | None = None
     name: Name | None = None
@@ -103,8 +122,8 @@ class ConditionPart(Part):
     def _one_kind(self) -> ConditionPart:
         if self.use and self.compose:
             raise ValueError("a condition has `use` or `compose`, not both")
-        if not (self.use or self.compose or self.shift):
-            raise ValueError("a condition needs one of `use`, `compose` and `shift`")
+        if not (self.use or self.compose or self.shift or self.view):
+            raise ValueError("a condition needs one of `use`, `compose`, `shift` and `view`")
         if (self.with_ or self.inputs) and not self.use:
             raise ValueError("`with` and `inputs` belong to a `use`")
         if len(self.ladder) > 1:

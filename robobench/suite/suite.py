@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from robobench.keys import digest
+from robobench.keys import digest, plain
 from robobench.types import Condition, Json, View
 
 BASE = "base"  # the name of a suite's own data set among the data sets of its conditions
@@ -13,12 +13,20 @@ BASE = "base"  # the name of a suite's own data set among the data sets of its c
 
 @dataclass(frozen=True)
 class DataEntry:
-    """A data set of a suite: a source by name, with checked parameters still as written."""
+    """A data set of a suite: a source by name, with checked parameters still as written, and its view."""
 
     name: str
     source: str
     params: Mapping[str, Json]
     limit: int | None = None
+    view: View | None = None  # a condition's own, before the source's and the suite's
+    same_as_base: bool = False  # the base data set, whichever it is, through that view
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What changes numbers; an option that is not used is not in it, so that old digests stay."""
+        said = {"name": self.name, "source": self.source, "params": dict(self.params), "limit": self.limit}
+        return said if self.view is None else {**said, "view": plain(self.view)}
 
     @property
     def title(self) -> str:
@@ -83,7 +91,7 @@ class Suite:
     def digest(self) -> str:
         """Changes with anything that changes a number or its meaning; not with titles or models."""
         return digest(
-            self.data,
+            [d.identity for d in self.data],
             self.view,
             self.conditions,
             self.metrics,
