@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robobench.data.digests import cache_folder
 from robobench.engine.local import Local, Outcome, Progress, Silent, best_device
 from robobench.engine.plan import Plan, plan
 from robobench.engine.record import RunRecord, from_json, merged, record_of, to_json
 from robobench.engine.resolve import Resolved, ResolvedModel, cells, resolve
+from robobench.engine.yardsticks import yardsticks
 from robobench.leaderboard.board import Leaderboard
 from robobench.leaderboard.build import build
 from robobench.leaderboard.collect import collect
@@ -137,7 +139,7 @@ def execute(
         outcome = Outcome()
         if planned.items:
             outcome = _compute(resolved, store, planned, device, batch_size, fail_fast, progress)
-        record = _keep_record(resolved, store, command, outcome)
+        record = _keep_record(resolved, store, command, outcome, device, progress)
         store.compact()
     return Results(store, record, outcome, planned)
 
@@ -165,17 +167,25 @@ def _compute(
     return executor.run(planned)
 
 
-def _keep_record(resolved: Resolved, store: Store, command: str, outcome: Outcome) -> RunRecord:
+def _keep_record(
+    resolved: Resolved, store: Store, command: str, outcome: Outcome, device: str | None, progress: Progress
+) -> RunRecord:
     """The run's protocol, with the models of earlier runs under the same fingerprint."""
     if outcome.undecodable:  # they have left the data, and so the fingerprint
-        from dataclasses import replace
-
         gone = {
             n: replace(d, excluded={**d.excluded, **store.excluded(d.revision)})
             for n, d in resolved.data.items()
         }
         resolved = replace(resolved, data=gone)
     new = record_of(resolved, command)
+    if not outcome.interrupted:
+        new = replace(
+            new,
+            yardsticks=yardsticks(
+                resolved, store, device or "cpu", cache_folder(),
+                lambda: progress.model("distance of each condition to the clean images"),
+            ),
+        )  # fmt: skip
     earlier = [r for r in store.runs() if r["fingerprint"] == new.fingerprint]
     record = merged(from_json(earlier[-1]) if earlier else None, new)
     store.put_run(record.fingerprint, to_json(record))

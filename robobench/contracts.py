@@ -133,8 +133,9 @@ class Preparation(Protocol):
     `per_image`: its tensors have one row per image, in the order of the batches; otherwise they are
     one result over all batches. `needs_model`: a model has to be named for it.
 
-    One that reads files of its own, such as masks, takes their place as `path` and has two more methods:
-    `revision()` digests what is in them, and `through(view)` is itself for images seen through that view.
+    One that reads files of its own, such as masks, is told where by `path` (and `images`). It has two more
+    methods: `revision()` digests what is in the files, and `through(view)` is itself for images seen
+    through that view.
     """
 
     per_image: ClassVar[bool]
@@ -210,6 +211,10 @@ class Formula(Protocol):
     """A composite score over the cells of one model, for r resamples of the images at once.
 
     values: (r, cells); conditions in the same order. Returns (r,), NaN where undefined.
+
+    Class attributes that are read where they are there: `unit` and `higher_is_better`, where the score's
+    are not the metric's. An optional method `check(conditions, metric)` raises BadParameter for a suite
+    that the formula makes no sense for.
     """
 
     def __call__(

@@ -103,7 +103,11 @@ def padded(pixels: Tensor, down: int, across: int, border: Border) -> Tensor:
 
     if border == "zero":
         return pad(pixels, (across, across, down, down))
+    if border == "nearest":
+        return pad(pixels, (across, across, down, down), mode="replicate")
     height, width = pixels.shape[2:]
+    if border == "mirror" and down < height and across < width:
+        return pad(pixels, (across, across, down, down), mode="reflect")
     rows = places(-down, height + down, height, border).to(pixels.device)
     columns = places(-across, width + across, width, border).to(pixels.device)
     return pixels.index_select(2, rows).index_select(3, columns)
@@ -137,11 +141,11 @@ def _correlated(pixels: Tensor, kernel: Taps, border: Border) -> Tensor:
 
 
 def disk(radius: float, soft: float) -> Taps:
-    """The antialiased disk of ImageNet-C's defocus blur: a filled circle, smoothed, adding up to 1.
+    """The antialiased disk of ImageNet-C's defocus blur: a filled circle, smoothed.
 
     Up to a radius of 8 it lies on 17 x 17 pixels and is smoothed by 3 x 3 Gaussian weights of standard
-    deviation `soft`, else on (2 * radius + 1) squared and by 5 x 5; beyond the grid the smoothing
-    mirrors it.
+    deviation `soft`, else on (2 * radius + 1) squared and by 5 x 5. The circle adds up to 1; beyond the
+    grid the smoothing mirrors it, so that one that touches the grid adds up to 1.01 in the end.
     """
     reach, width = (8, 1) if radius <= 8 else (math.floor(radius), 2)
     line = np.arange(-reach, reach + 1)

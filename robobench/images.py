@@ -51,6 +51,32 @@ def decode(source: Path | bytes, where: str) -> NDArray[np.uint8]:
             raise _error(where, f"{type(error).__name__}: {error}" if str(error) else "damaged") from error
 
 
+def decode_levels(source: Path | bytes, where: str) -> NDArray[np.float32]:
+    """An image file whose pixels are labels or levels, (h, w) float32: the numbers as stored.
+
+    Of a palette image the indices, of a grey one its 1, 8, 16 or 32 bits, of a colour one the largest of
+    the three channels; an alpha channel is dropped. Orientation, frames, `where` and DataError are as in
+    `decode`.
+    """
+    data = _bytes(source, where)
+    with BytesIO(data) as file:
+        try:
+            image = _open(file, where)
+            _refuse_padding()
+            image.load()
+            image = _upright(image)
+            if image.mode == "PA":
+                image = image.getchannel("P")
+            elif image.mode == "LA":
+                image = image.getchannel("L")
+            if len(image.getbands()) > 1:
+                image = image.convert("RGB")
+            levels = np.asarray(image).astype(np.float32)
+            return levels if levels.ndim == 2 else levels.max(axis=2)
+        except _damage() as error:
+            raise _error(where, f"{type(error).__name__}: {error}" if str(error) else "damaged") from error
+
+
 def apply_view(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
     """The pixels a model sees of a stored image (h, w, 3), as Pillow and torchvision compute them.
 

@@ -8,6 +8,7 @@ results/
   failures/<key>.json          work that could not be done, until it is
   excluded/<revision>.json     images that cannot be decoded
   preparations/<key>/*.safetensors
+  yardsticks/<key>.json        how far a condition takes images from the clean ones
   cells.json                   what each cell key stands for
   runs/<fingerprint>.json      suite, data and models of each run
 ```
@@ -21,6 +22,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import shutil
 import uuid
@@ -33,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from robobench.errors import StoreError
 from robobench.keys import canonical, digest
-from robobench.types import Cell, CellFailure, WorkItem
+from robobench.types import Cell, CellFailure, WorkItem, Yardstick, finite
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -221,6 +223,22 @@ class Store:
         if images:
             known = {**self.excluded(revision), **images}
             self._write(self.root / "excluded" / f"{revision}.json", _pretty(known))
+
+    # yardsticks
+
+    def put_yardstick(self, key: str, value: Yardstick) -> None:
+        """Keep how far a condition is from clean; what is not finite becomes null."""
+        content = {"psnr": finite(value.psnr), "ssim": finite(value.ssim), "images": value.images}
+        self._write(self.root / "yardsticks" / f"{key}.json", _pretty(content))
+
+    def yardstick(self, key: str) -> Yardstick | None:
+        """What `put_yardstick` kept, if anything; a damaged file counts as nothing."""
+        try:
+            found = json.loads((self.root / "yardsticks" / f"{key}.json").read_text())
+            ratio = math.inf if found["psnr"] is None else float(found["psnr"])
+            return Yardstick(ratio, math.nan if found["ssim"] is None else found["ssim"], found["images"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     # runs
 

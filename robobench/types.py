@@ -277,6 +277,19 @@ class Score:
     higher_is_better: bool = True
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """How far a condition takes images from the clean ones, as means over some of them.
+
+    psnr: in dB, over the images that changed; infinite when none did. ssim: in [-1, 1]; NaN for images
+    smaller than its window.
+    """
+
+    psnr: float
+    ssim: float
+    images: int
+
+
 Rows = Mapping[str, NDArray[Any]]
 
 

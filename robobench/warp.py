@@ -29,19 +29,13 @@ def sample(pixels: Tensor, rows: Tensor, columns: Tensor, *, border: Beyond = "z
         return _gathered(pixels, rows, columns, border)
     import cv2
 
-    names = {"nearest": "REPLICATE", "reflect": "REFLECT", "mirror": "REFLECT_101", "zero": "CONSTANT"}
-    around = int(getattr(cv2, f"BORDER_{names[border]}"))
+    around = _around(border)
     out = torch.empty(*pixels.shape[:2], *rows.shape[1:], dtype=torch.float32)
     for image, down, across, into in zip(pixels, rows, columns, out, strict=True):
         y, x = down.contiguous().numpy(), across.contiguous().numpy()
-        if image.shape[0] == 1:
-            cv2.remap(
-                image[0].contiguous().numpy(), x, y, cv2.INTER_LINEAR, dst=into[0].numpy(), borderMode=around
-            )
-        else:
-            last = image.permute(1, 2, 0).contiguous().numpy()
-            found = cv2.remap(last, x, y, cv2.INTER_LINEAR, borderMode=around)
-            into.copy_(torch.from_numpy(found).permute(2, 0, 1))
+        for plane, to in zip(image, into, strict=True):
+            given = plane.contiguous().numpy()
+            cv2.remap(given, x, y, cv2.INTER_LINEAR, dst=to.numpy(), borderMode=around)
     return out
 
 
@@ -56,11 +50,55 @@ def affine(
     import torch
 
     height, width = size or (int(pixels.shape[2]), int(pixels.shape[3]))
+    if pixels.device.type == "cpu":
+        return _by_opencv("warpAffine", pixels, matrices, border, (height, width))
     m = matrices.to(pixels.device, torch.float64).expand(pixels.shape[0], 2, 3)[..., None, None]
     y = torch.arange(height, device=pixels.device, dtype=torch.float64)[:, None]
     x = torch.arange(width, device=pixels.device, dtype=torch.float64)[None, :]
     columns, rows = (m[:, i, 0] * x + m[:, i, 1] * y + m[:, i, 2] for i in (0, 1))
     return sample(pixels, rows.float(), columns.float(), border=border)
+
+
+def projective(pixels: Tensor, matrices: Tensor, *, border: Beyond = "zero") -> Tensor:
+    """Pixels (b, c, h, w) under projective maps.
+
+    matrices: (3, 3) or (b, 3, 3); each takes an output place (x, y, 1), in pixels, to (x, y, 1) times a depth
+    above 0, where (x, y) is the place it is read from.
+    """
+    import torch
+
+    height, width = int(pixels.shape[2]), int(pixels.shape[3])
+    if pixels.device.type == "cpu":
+        return _by_opencv("warpPerspective", pixels, matrices, border, (height, width))
+    m = matrices.to(pixels.device, torch.float64).expand(pixels.shape[0], 3, 3)[..., None, None]
+    y = torch.arange(height, device=pixels.device, dtype=torch.float64)[:, None]
+    x = torch.arange(width, device=pixels.device, dtype=torch.float64)[None, :]
+    columns, rows, depth = (m[:, i, 0] * x + m[:, i, 1] * y + m[:, i, 2] for i in range(3))
+    return sample(pixels, (rows / depth).float(), (columns / depth).float(), border=border)
+
+
+def _by_opencv(warp: str, pixels: Tensor, matrices: Tensor, border: Beyond, size: tuple[int, int]) -> Tensor:
+    """Planes under OpenCV's own warp, which works out the places as it goes."""
+    import cv2
+    import torch
+
+    apply, flags = getattr(cv2, warp), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    around = _around(border)
+    maps = matrices.double().expand(pixels.shape[0], *matrices.shape[-2:]).numpy()
+    out = torch.empty(*pixels.shape[:2], *size, dtype=torch.float32)
+    for image, matrix, into in zip(pixels, maps, out, strict=True):
+        for plane, to in zip(image, into, strict=True):
+            given = plane.contiguous().numpy()
+            apply(given, matrix, size[::-1], dst=to.numpy(), flags=flags, borderMode=around)
+    return out
+
+
+def _around(border: Beyond) -> int:
+    """OpenCV's number for a border."""
+    import cv2
+
+    names = {"nearest": "REPLICATE", "reflect": "REFLECT", "mirror": "REFLECT_101", "zero": "CONSTANT"}
+    return int(getattr(cv2, f"BORDER_{names[border]}"))
 
 
 def _gathered(pixels: Tensor, rows: Tensor, columns: Tensor, border: Beyond) -> Tensor:

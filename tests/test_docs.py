@@ -54,7 +54,7 @@ def test_a_page_that_is_out_of_date_is_found(build, tmp_path, monkeypatch, capsy
 
 
 def test_field_comments_are_read_also_from_a_base_class(build):
-    from robobench.perturbations.occlusion import RandomPatchDrop
+    from robobench.perturbations.occlusion.scattered import RandomPatchDrop
 
     assert build.field_comments(RandomPatchDrop)["fraction"] == "share of the cells that is covered"
 

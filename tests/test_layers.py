@@ -16,7 +16,7 @@ PACKAGE = Path(robobench.__file__).parent
 # other (without a circle), folders and the single files above may not.
 LAYERS = (
     {"errors", "types", "keys", "draws", "specs", "stats"},
-    {"registry", "contracts", "images", "params", "filters", "warp", "colour", "codecs", "spectra"},
+    {"registry", "contracts", "images", "params", "filters", "warp", "colour", "codecs", "spectra", "fidelity"},
     {"models", "data", "perturbations", "interventions", "attacks", "preparations", "analyses", "metrics",
      "formulas", "tasks"},
     {"suite", "store"},

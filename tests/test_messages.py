@@ -101,7 +101,7 @@ SUITES = {
     ),
     "condition of no kind": (
         HEAD + "conditions:\n  - {limit: 3}\n",
-        "6: conditions.0: a condition needs one of `use`, `compose` and `shift`",
+        "6: conditions.0: a condition needs one of `use`, `compose`, `shift` and `view`",
     ),
     "two conditions of one name": (
         HEAD + "conditions:\n  - {use: shuffle.grid, with: {grid: 2}}\n  - {use: shuffle.grid, with: {grid: 4}}\n",

@@ -10,6 +10,7 @@ import typer
 
 from robobench.cli import boards, look, run, zoo
 from robobench.cli import doctor as doctor_command
+from robobench.cli import preview as preview_command
 from robobench.errors import ExitCode, RobobenchError, nearest
 
 EPILOG = (
@@ -35,6 +36,7 @@ app.command("plan")(run.plan)
 app.command("check")(look.check)
 app.command("list")(look.list_)
 app.command("show")(look.show)
+app.command("preview")(preview_command.preview)
 app.command("leaderboard")(boards.leaderboard)
 app.command("query")(boards.query)
 app.command("doctor")(doctor_command.doctor)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robobench.keys import plain
+from robobench.leaderboard.text import DASH, number
 
 if TYPE_CHECKING:
     from robobench.api import Results
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from robobench.suite.suite import Suite
     from robobench.types import Score
 
-DASH = "–"
+_FIXED, _NUMBER = 30, 7  # characters: of rank, model, score and interval at the least; of one number
 
 
 def print_json(value: Any) -> None:
@@ -57,15 +58,32 @@ def board_table(board: Leaderboard) -> None:
     table.columns[-1].no_wrap = True
     for entry in board.entries:
         table.add_row(*_board_row(board, entry))
+    crowded = _FIXED + _NUMBER * (len(board.references) + len(board.ladders)) > console.width
+    if crowded:  # numbers would be cut
+        first = 3 + len(board.references)
+        del table.columns[first : first + len(board.ladders)]
     if console.width < table.__rich_measure__(console, console.options).maximum:
         del table.columns[2]  # the family is the first to go
     console.print(table)
-    notes = ["Accuracies in %; each ladder is the mean of its levels."]
+    ladders = (
+        f"The {len(board.ladders)} ladders do not fit in here: the page and the other formats have them."
+        if crowded
+        else "Each ladder is the mean of its levels."
+    )
+    notes = ["Shares in %.", ladders, *_score_note(board)]
     if any(entry.rank and entry.rank[0] != entry.rank[1] for entry in board.entries):
         notes.append("Ranks like 1-2 are ties: these images cannot tell the models apart.")
     if any(entry.rank is None for entry in board.entries):
         notes.append("A model without a rank is incomplete.")
     console.print(" ".join(notes), style="dim")
+
+
+def _score_note(board: Leaderboard) -> list[str]:
+    """What the score is counted in, and which way it runs, where that is not plain."""
+    unit = next((e.score.unit for e in board.entries), "fraction")
+    said = "" if unit == "fraction" else f" is in {unit}"
+    said += "" if board.higher_is_better else f"{',' if said else ' is'} better when lower"
+    return [f"{_clean(board.suite.score.name)}{said}."] if said else []
 
 
 def _console() -> Console:
@@ -93,9 +111,7 @@ def _board_row(board: Leaderboard, entry: Entry) -> list[str]:
 def _percent(score: Score, value: float | None = None) -> str:
     """A score's value, or one of its bounds; undefined is a dash."""
     shown = score.value if value is None else value
-    if shown != shown:
-        return DASH
-    return f"{100 * shown:.1f}" if score.unit == "fraction" else f"{shown:.4g}"
+    return number(shown, score.unit)
 
 
 def failure_lines(results: Results) -> list[str]:

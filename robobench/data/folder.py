@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robobench.data.digests import content_digests
 from robobench.data.label_space import (
-    LABEL_SPACES,
     OWN,
+    check_space,
     label_space,
     match_folders,
     own_space,
 )
+from robobench.data.light import Light
 from robobench.data.tree import ClassTree, walk
-from robobench.errors import DataError, nearest
+from robobench.errors import DataError
 from robobench.images import SUFFIXES, decode
 from robobench.keys import digest
 from robobench.registry import data
@@ -31,7 +31,7 @@ _SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 @data.register(version=1)
 @dataclass(frozen=True, kw_only=True)
-class Folder:
+class Folder(Light):
     """Your own images: one folder per class, images at any depth below it (as in ImageNet's val/).
 
     path: the folder; `~` is the home folder.
@@ -54,15 +54,7 @@ class Folder:
     label_space: str = "imagenet-1k"
 
     def __post_init__(self) -> None:
-        known = (*LABEL_SPACES, OWN)
-        if self.label_space not in known:
-            raise ValueError(
-                f"label_space: unknown label space {self.label_space!r}; {nearest(self.label_space, known)}"
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: a worker that reads images needs no index."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        check_space(self.label_space)
 
     def index(self) -> DataIndex:
         """Ids are paths below the folder, with forward slashes; classes in order, then ids."""

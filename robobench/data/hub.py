@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.data.digests import content_digests
-from robobench.data.label_space import LABEL_SPACES, OWN, label_space, match_names
+from robobench.data.label_space import LABEL_SPACES, OWN, check_space, label_space, match_names
+from robobench.data.light import Light
 from robobench.errors import DataError, nearest
 from robobench.images import decode
 from robobench.keys import digest
@@ -27,7 +28,7 @@ _TIMEOUT = 10  # seconds for the one question whether the hub is there
 
 @data.register(version=1)
 @dataclass(frozen=True, kw_only=True)
-class Hub:
+class Hub(Light):
     """An image classification set of the Hugging Face Hub, or a clone of one.
 
     path: `owner/name`; or the folder of a clone, written with a leading `/`, `./`, `../` or `~`.
@@ -67,15 +68,7 @@ class Hub:
             raise ValueError(f"path: expected owner/name, or a folder such as ./name, got {self.path!r}")
         if not self.split or any(c in self.split for c in "[]+%:/"):
             raise ValueError(f"split: expected a plain name such as test, got {self.split!r}; use limit")
-        known = (*LABEL_SPACES, OWN)
-        if self.label_space not in known:
-            raise ValueError(
-                f"label_space: unknown label space {self.label_space!r}; {nearest(self.label_space, known)}"
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: a worker opens the files itself."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        check_space(self.label_space)
 
     def index(self) -> DataIndex:
         """Rows of the split in their own order. Fetches the files when the cache lacks them."""

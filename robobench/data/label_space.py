@@ -71,6 +71,13 @@ def label_space(name: str) -> LabelSpace:
     raise UnknownName(f"unknown label space {name!r}; {nearest(name, (*LABEL_SPACES, OWN))}")
 
 
+def check_space(name: str) -> None:
+    """Raise ValueError, with the nearest name, for a label space that does not exist."""
+    known = (*LABEL_SPACES, OWN)
+    if name not in known:
+        raise ValueError(f"label_space: unknown label space {name!r}; {nearest(name, known)}")
+
+
 def own_space(folders: Iterable[str]) -> LabelSpace:
     """A label space made of folder names: one class and one model output each.
 

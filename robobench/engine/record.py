@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from robobench.engine.provenance import versions
 from robobench.engine.resolve import Resolved, cells
 from robobench.suite.suite import BASE, ScoreSpec
-from robobench.types import Condition, Json, Step
+from robobench.types import Condition, Json, Step, Yardstick, finite
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RunRecord:
     data: tuple[DataRecord, ...]
     models: tuple[ModelRecord, ...]
     command: str
+    yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)  # by condition
     turn: int = 0
     format: int = FORMAT
 
@@ -110,8 +112,23 @@ def record_of(resolved: Resolved, command: str) -> RunRecord:
 
 
 def to_json(record: RunRecord) -> dict[str, Any]:
-    """As JSON types, with the versions of the packages that were there."""
-    return {**asdict(record), "versions": dict(versions())}
+    """As JSON types, with the versions of the packages that were there.
+
+    A data set that is visited as an earlier one is has that one's name in place of its order: the 95 sets of
+    ImageNet-C would otherwise write their 50,000 ids each.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    data = [
+        {
+            **asdict(replace(d, order=())),
+            "order": d.order if first.setdefault(d.order, d.name) == d.name else first[d.order],
+        }
+        for d in record.data
+    ]
+    marks = {n: {k: v if isinstance(v, int) else finite(v) for k, v in asdict(y).items()}
+             for n, y in record.yardsticks.items()}  # fmt: skip
+    whole = asdict(replace(record, data=(), yardsticks={}))
+    return {**whole, "data": data, "yardsticks": marks, "versions": dict(versions())}
 
 
 def from_json(content: Mapping[str, Any]) -> RunRecord:
@@ -120,11 +137,19 @@ def from_json(content: Mapping[str, Any]) -> RunRecord:
     values["score"] = ScoreSpec(**values["score"])
     values["metrics"] = tuple(values["metrics"])
     values["conditions"] = tuple(_condition(c) for c in values["conditions"])
-    values["data"] = tuple(
-        DataRecord(**{**d, "order": tuple(d["order"]), "excluded": tuple(d["excluded"])})
-        for d in values["data"]
-    )
+    data: dict[str, DataRecord] = {}
+    for given in values["data"]:
+        order = given["order"]
+        order = data[order].order if isinstance(order, str) else tuple(order)
+        excluded = tuple(given["excluded"])
+        data[given["name"]] = DataRecord(**{**given, "order": order, "excluded": excluded})
+    values["data"] = tuple(data.values())
     values["models"] = tuple(ModelRecord(**m) for m in values["models"])
+    values["yardsticks"] = {
+        n: Yardstick(math.inf if y["psnr"] is None else y["psnr"],
+                     math.nan if y["ssim"] is None else y["ssim"], y["images"])
+        for n, y in values.get("yardsticks", {}).items()
+    }  # fmt: skip
     return RunRecord(**values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from robobench import registry
@@ -97,7 +98,8 @@ class Resolved:
         suite = self.suite
         params = entry.params
         if entry.name in self.revisions:  # what is in the files counts, not where they lie
-            params = {**{k: v for k, v in params.items() if k != "path"}, "files": self.revisions[entry.name]}
+            said = {k: v for k, v in params.items() if k not in ("path", "images")}
+            params = {**said, "files": self.revisions[entry.name]}
         return digest(entry.plugin, entry.version, params, who, data.identity, split, suite.seed, suite.lot)
 
     def preparing_model(self, entry: PreparationEntry, model: ModelId) -> ModelId:
@@ -126,13 +128,13 @@ def resolve(
     sets: dict[str, DataSet] = {}
     for entry in suite.data:
         if entry.same_as_base:
-            sets[entry.name] = replace(sets[BASE], name=entry.name, view=entry.view, sized=True)
+            sets[entry.name] = through_view(sets[BASE], entry)
         else:
-            sets[entry.name] = _data_set(suite, entry, data, limit, excluded)
+            sets[entry.name] = data_set(suite, entry, data, limit, excluded)
     conditions = _with_companions(suite, sets)
     named = {p.model for p in suite.preparations} - {None, SELF}
     helpers = {str(spec): identify(ModelEntry(str(spec)), allow_code) for spec in named}
-    return Resolved(suite, found, sets, conditions, helpers, _revisions(suite))
+    return Resolved(suite, found, sets, conditions, helpers, revisions(suite))
 
 
 def preparation(entry: PreparationEntry) -> Any:
@@ -140,7 +142,7 @@ def preparation(entry: PreparationEntry) -> Any:
     return registry.preparations.build(entry.plugin, substitute(entry.params), strict=False)
 
 
-def _revisions(suite: Suite) -> dict[str, str]:
+def revisions(suite: Suite) -> dict[str, str]:
     """Digests of the files of those preparations that read some. Raises DataError."""
     return {
         entry.name: str(preparation(entry).revision())
@@ -202,7 +204,8 @@ def _cell_key(resolved: Resolved, model: ModelId, condition: Condition, lower: t
     )
 
 
-def visiting_order(ids: Sequence[str], labels: Sequence[int], seed: int) -> tuple[str, ...]:
+@lru_cache(maxsize=8)  # the 95 stored sets of a corruption benchmark have the same images
+def visiting_order(ids: tuple[str, ...], labels: tuple[int, ...], seed: int) -> tuple[str, ...]:
     """A seeded, class-balanced order: every prefix holds each class as evenly as the data allow.
 
     Within a class, images come in the order of a keyed hash of their id; the classes take turns, in
@@ -221,9 +224,19 @@ def visiting_order(ids: Sequence[str], labels: Sequence[int], seed: int) -> tupl
     return tuple(image for *_, image in sorted(ranked))
 
 
-def _data_set(
-    suite: Suite, entry: DataEntry, override: str | DataEntry | None, limit: int | None, excluded: Excluded
+def through_view(base: DataSet, entry: DataEntry) -> DataSet:
+    """The base data set, seen through a condition's own view."""
+    return replace(base, name=entry.name, view=entry.view, sized=True)
+
+
+def data_set(
+    suite: Suite,
+    entry: DataEntry,
+    override: str | DataEntry | None = None,
+    limit: int | None = None,
+    excluded: Excluded = lambda _: {},
 ) -> DataSet:
+    """One data set of a suite, with the base's place taken by `override`. Raises DataError."""
     strict = True
     if override is not None and entry.name == BASE:
         if isinstance(override, str):

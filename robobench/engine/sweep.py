@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.contracts import LoadedModel, Model, Task
-from robobench.engine.frames import Frames, batches, to_pixels
+from robobench.engine.frames import Frames, batches
 from robobench.engine.lots import Attacked, distance, predict, run_attack
+from robobench.engine.pictures import donor_pixels
 from robobench.engine.resolve import DataSet
-from robobench.engine.steps import Applied, Memo, donors
+from robobench.engine.steps import Applied, Memo
 from robobench.errors import RobobenchError, Unsupported
 from robobench.types import Cell, CellFailure, CellRows, ImageBatch, WorkItem
 
@@ -144,10 +145,7 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
 def _inputs(work: Applied, cell: Cell, batch: ImageBatch, bench: Bench) -> Mapping[str, Tensor]:
     given = dict(bench.inputs(cell, batch))
     if work.wants_donor:
-        step = next(s for s, p in work.parts if "donor" in getattr(p, "wants", ()))
-        wanted = donors(work.draws(step, batch, 0, None), bench.data.everything)
-        frames = np.stack([bench.frames.frame(i) for i in wanted])
-        given["donor"] = to_pixels(frames, bench.device)
+        given["donor"] = donor_pixels(work, batch, bench.data, bench.frames)
     return given
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from robobench.suite.suite import ScoreSpec
-from robobench.types import CellFailure, Condition, Rows, Score
+from robobench.types import CellFailure, Condition, Rows, Score, Yardstick
 
 __all__ = [
     "BoardInput",
@@ -93,6 +93,7 @@ class BoardInput:
     models: tuple[ModelInput, ...]
     expected: Mapping[str, int]
     compare: Mapping[str, str] = field(default_factory=dict)
+    yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Level:
     expected: int
     steps: tuple[str, ...] = ()
     compared_with: str | None = None
+    yardstick: Yardstick | None = None  # how far its images are from the clean ones
 
 
 @dataclass(frozen=True)

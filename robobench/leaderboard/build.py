@@ -25,6 +25,8 @@ from robobench.leaderboard.board import (
 from robobench.leaderboard.score import (
     IMAGE,
     Resampling,
+    Scale,
+    Scaled,
     Sorter,
     build_metrics,
     composite,
@@ -51,7 +53,7 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
     _check(board)
     work = _Work.of(board, Resampling(board.suite.seed, resamples, level))
     entries = [work.entry(i) for i in range(len(board.models))]
-    sign = 1.0 if work.metric.higher_is_better else -1.0
+    sign = 1.0 if work.scale.higher_is_better else -1.0
     samples = {e.name: work.totals(i)[1:] * sign for i, e in enumerate(entries)}
     able = [e for e in entries if not e.missing and not np.isnan(e.score.value)]
     able.sort(key=lambda e: (-sign * e.score.value, e.name))
@@ -68,7 +70,7 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
         ),
         level=level,
         resamples=resamples,
-        higher_is_better=work.metric.higher_is_better,
+        higher_is_better=work.scale.higher_is_better,
     )
 
 
@@ -76,14 +78,17 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
 class _Work:
     """A board's rows in place, with what has been computed of them once.
 
-    values: (1 + r, models, conditions) of the composite's metric, the first on the images themselves and
-    the others on resampled ones; NaN where a cell is not complete.
+    kin: for each data set the first one that has images in common with it, see `_kin`. values: (1 + r,
+    models, conditions) of the composite's metric, the first on the images themselves and the others on
+    resampled ones; NaN where a cell is not complete.
     """
 
     board: BoardInput
     resampling: Resampling
     metric: Metric
     formula: Formula
+    scale: Scale  # of the composite
+    kin: Mapping[str, str]
     rows: tuple[tuple[Rows, ...], ...]  # [model][condition], empty where there are none
     measured: tuple[tuple[Measured, ...], ...]
     values: Floats
@@ -96,11 +101,12 @@ class _Work:
             tuple(sort(model.rows.get(c.name, {})) for c in board.conditions) for model in board.models
         )
         metric = metrics[board.suite.score.of]
+        formula = formulas.build(board.suite.score.formula)
+        kin = _kin(board.conditions, rows)
         measured = _measure(board, rows, metrics, resampling)
-        values = _values(board, rows, measured, metric, resampling)
-        return cls(
-            board, resampling, metric, formulas.build(board.suite.score.formula), rows, measured, values
-        )
+        values = _values(board, rows, measured, metric, resampling, kin)
+        scale = Scale.of(formula, metric)
+        return cls(board, resampling, metric, formula, scale, kin, rows, measured, values)
 
     def totals(self, model: int) -> Floats:
         """(1 + r,) composite of a model."""
@@ -121,7 +127,7 @@ class _Work:
             provenance=dict(given.provenance),
             rank=None,
             ties=(),
-            score=self._composite(spec.name, totals, model, scored),
+            score=self._composite(spec.name, self.scale, totals, model, scored),
             cells={c.name: self.measured[model][i] for i, c in enumerate(conditions)},
             ladders={name: self._ladder(model, levels) for name, levels in _by_ladder(conditions).items()},
             flags=_flags(given, conditions, self.rows[model], self.measured[model], spec.of),
@@ -132,11 +138,11 @@ class _Work:
         if len(levels) == 1 and self.measured[model][levels[0]].complete:
             return self.measured[model][levels[0]].score(self.board.suite.score.of)
         totals = self.values[:, model, list(levels)].mean(axis=1)
-        return self._composite(self.board.suite.score.of, totals, model, levels)
+        return self._composite(self.board.suite.score.of, self.metric, totals, model, levels)
 
-    def _composite(self, name: str, totals: Floats, model: int, cells: Sequence[int]) -> Score:
-        images = _distinct([(self.board.conditions[i].data, self.rows[model][i]) for i in cells])
-        return composite(name, self.metric, float(totals[0]), totals[1:], images, self.resampling.level)
+    def _composite(self, name: str, scale: Scaled, totals: Floats, model: int, cells: Sequence[int]) -> Score:
+        images = _distinct([(self.kin[self.board.conditions[i].data], self.rows[model][i]) for i in cells])
+        return composite(name, scale, float(totals[0]), totals[1:], images, self.resampling.level)
 
 
 def _measure(
@@ -179,12 +185,13 @@ def _values(
     measured: tuple[tuple[Measured, ...], ...],
     metric: Metric,
     resampling: Resampling,
+    kin: Mapping[str, str],
 ) -> Floats:
     """The composite's metric of every complete cell: (1 + r, models, conditions)."""
     models, of = len(rows), board.suite.score.of
     out = np.full((1 + resampling.count, models, len(board.conditions)), np.nan)
-    for data in {c.data for c in board.conditions}:
-        places = [i for i, c in enumerate(board.conditions) if c.data == data and not c.clean]
+    for data in dict.fromkeys(kin.values()):
+        places = [i for i, c in enumerate(board.conditions) if kin[c.data] == data]
         cells = [
             rows[m][i] if measured[m][i].complete and set(metric.needs) <= set(rows[m][i]) else {}
             for m in range(models)
@@ -320,6 +327,7 @@ def _level(condition: Condition, board: BoardInput) -> Level:
         expected=board.expected[condition.name],
         steps=tuple(_step(s, condition.along) for s in condition.steps),
         compared_with=_compared_with(condition, board),
+        yardstick=board.yardsticks.get(condition.name),
     )
 
 
@@ -344,8 +352,31 @@ def _union(ids: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.unique(np.concatenate(different)) if different else np.zeros(0, np.str_)
 
 
+def _kin(conditions: Sequence[Condition], rows: Sequence[Sequence[Rows]]) -> dict[str, str]:
+    """For each data set the first one that it has images in common with, directly or through others.
+
+    A stored corrupted set shows the clean images again, at every severity. Such sets are resampled
+    together: drawn apart, their errors would seem independent and a mean over them far too certain.
+    """
+    groups: dict[str, tuple[list[str], NDArray[Any]]] = {}
+    for data in dict.fromkeys(c.data for c in conditions):
+        here = [i for i, c in enumerate(conditions) if c.data == data]
+        ids = _union([of[i][IMAGE] for of in rows for i in here if size(of[i])])
+        near = [first for first, (_, theirs) in groups.items() if _overlap(ids, theirs)]
+        merged = [groups.pop(first) for first in near]
+        members = [name for names, _ in merged for name in names]
+        groups[near[0] if near else data] = ([*members, data], _union([*(i for _, i in merged), ids]))
+    return {name: first for first, (names, _) in groups.items() for name in names}
+
+
+def _overlap(one: NDArray[Any], two: NDArray[Any]) -> bool:
+    """Whether two sorted lists of ids have one in common."""
+    same = one is two or np.array_equal(one, two)  # the usual case, without a sort
+    return bool(one.size) if same else bool(np.intersect1d(one, two, assume_unique=True).size)
+
+
 def _distinct(cells: Sequence[tuple[str, Rows]]) -> int:
-    """How many images are behind some cells, an image of two data sets counted twice."""
+    """How many images are behind some cells, an image of two unrelated data sets counted twice."""
     sets = {data for data, _ in cells}
     return sum(_union([r[IMAGE] for d, r in cells if d == data and size(r)]).size for data in sets)
 

@@ -48,6 +48,7 @@ def collect(record: RunRecord, store: Store) -> BoardInput:
         conditions=record.conditions,
         models=models,
         expected=expected,
+        yardsticks=record.yardsticks,
     )
 
 

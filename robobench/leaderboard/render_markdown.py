@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
 from robobench.leaderboard.text import (
     DASH,
+    columns_rule,
     count,
     coverage,
     failed,
@@ -37,7 +38,7 @@ def to_markdown(board: Leaderboard) -> str:
         escaped(board.suite.description),
         f"**{escaped(headline(board))}**",
         _main(board),
-        escaped(f"{interval_rule(board)} {tie_rule(board)}"),
+        escaped(f"{columns_rule(board)} {interval_rule(board)} {tie_rule(board)}".strip()),
         *(_ladder(board, ladder) for ladder in board.ladders),
         *_further(board),
         _list("Beware", [f"**{escaped(m)}** {escaped(what)}" for m, what in problems(board)]),
@@ -63,7 +64,6 @@ def escaped(text: str) -> str:
 
 def _main(board: Leaderboard) -> str:
     suite, of = board.suite, board.suite.score.of
-    # the composite's unit is the metric's
     sign = next((unit_sign(e.score.unit) for e in board.entries), "")
     heads = ["Rank", "Ties", "Model", f"{suite.score.name} ({sign})"]
     heads += [f"{r.condition} ({images([r])})" for r in board.references]

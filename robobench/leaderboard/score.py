@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robobench.contracts import Metric, ResampledMetric
+from robobench.contracts import Formula, Metric, ResampledMetric
 from robobench.errors import StoreError
 from robobench.registry import metrics as registered
 from robobench.stats import LEVEL, RESAMPLES, interval, resample_weights, resampled_means, wilson
@@ -23,6 +23,32 @@ _T = TypeVar("_T")
 _WIDE = 10_000_000  # weights kept as float64: 80 MB
 _BATCH = 64  # cells resampled at once: 25 MB of values for 50,000 images
 _REMEMBERED = 8  # sets of images compared with
+
+
+class Scaled(Protocol):
+    """What says how a number is read: a metric does, and so does a `Scale`."""
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a composite score is read."""
+
+    unit: str
+    higher_is_better: bool
+
+    @classmethod
+    def of(cls, formula: Formula, metric: Metric) -> Scale:
+        """The formula's own where it has one, else the metric's."""
+        return cls(
+            getattr(formula, "unit", metric.unit),
+            getattr(formula, "higher_is_better", metric.higher_is_better),
+        )
 
 
 def score(
@@ -164,25 +190,25 @@ def sample_cells(
     return out
 
 
-def composite(name: str, metric: Metric, value: float, samples: Floats, n: int, level: float) -> Score:
+def composite(name: str, scale: Scaled, value: float, samples: Floats, n: int, level: float) -> Score:
     """A score over several cells, from its resamples.
 
     Where no resample differs (every image right, or every image wrong) resampling knows no doubt, though
     there is some; a share then has the Wilson interval of its n images.
     """
     if np.isnan(value):
-        return make_score(name, metric, np.nan, np.nan, np.nan, n)
-    if metric.unit == "fraction" and 0 <= value <= 1 and n and float(np.ptp(samples)) <= 1e-12:
+        return make_score(name, scale, np.nan, np.nan, np.nan, n)
+    if scale.unit == "fraction" and 0 <= value <= 1 and n and float(np.ptp(samples)) <= 1e-12:
         low, high = wilson(value * n, n, level)
     else:
         low, high = interval(samples, level)
-    return make_score(name, metric, value, low, high, n)
+    return make_score(name, scale, value, low, high, n)
 
 
-def make_score(name: str, metric: Metric, value: Any, low: Any, high: Any, n: int) -> Score:
+def make_score(name: str, scale: Scaled, value: Any, low: Any, high: Any, n: int) -> Score:
     """A score with its numbers rounded, so that the order of a sum never changes a published file."""
     value, low, high = (round(float(v), DECIMALS) + 0.0 for v in (value, low, high))
-    return Score(name, value, low, high, int(n), metric.unit, metric.higher_is_better)
+    return Score(name, value, low, high, int(n), scale.unit, scale.higher_is_better)
 
 
 def _is_share(metric: Metric, values: Floats) -> bool:

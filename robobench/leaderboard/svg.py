@@ -7,7 +7,7 @@ colour, dash and marker together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -92,9 +92,11 @@ def curves(board: Leaderboard, ladder: Ladder) -> str:
     of = board.suite.score.of
     series = [_points(e, ladder, of) for e in board.entries]
     names = ["clean", *(level_name(ladder, v) for v in ladder.levels)]
-    y_range = _y_range([s for points in series for _, s in points], [e.score.unit for e in board.entries])
+    shown_scores = [s for points in series for _, s in points]
+    unit = next((s.unit for s in shown_scores), "fraction")
+    y_range = _y_range(shown_scores, unit)
     frame = Frame(420, 264, 44, 16, 12, 44, (-0.25, len(names) - 0.75), y_range)
-    body = [_y_axis(frame, _unit(board), of), _x_labels(frame, names, ladder.along or "")]
+    body = [_y_axis(frame, unit, of), _x_labels(frame, names, ladder.along or "")]
     for index, points in enumerate(series):
         if points:
             body.append(_series(frame, board.entries[index], index, points, names))
@@ -116,7 +118,10 @@ def scatter(board: Leaderboard) -> str:
         _snug([v for _, _, c, _ in pairs for v in (c.low, c.high)], pairs[0][2].unit),
         _snug([v for _, _, _, s in pairs for v in (s.low, s.high)], pairs[0][3].unit),
     )  # fmt: skip
-    body = [_y_axis(frame, _unit(board), shown(board.suite.score.name)), _x_ticks(frame, pairs[0][2].unit)]
+    body = [
+        _y_axis(frame, pairs[0][3].unit, shown(board.suite.score.name)),
+        _x_ticks(frame, pairs[0][2].unit),
+    ]
     labels = _spread([frame.y(s.value) for *_, s in pairs])
     for (index, entry, clean, total), place in zip(pairs, labels, strict=True):
         named = place if len(pairs) <= _NAMED else None
@@ -215,12 +220,8 @@ def _dash(index: int) -> str:
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
-def _unit(board: Leaderboard) -> str:
-    return next((e.score.unit for e in board.entries), "fraction")
-
-
-def _y_range(scores: Sequence[Score], units: Iterable[str]) -> tuple[float, float]:
-    if next(iter(units), "fraction") == "fraction":
+def _y_range(scores: Sequence[Score], unit: str) -> tuple[float, float]:
+    if unit == "fraction":
         return (0.0, 1.0)
     return _snug([v for s in scores for v in (s.low, s.high)], "")
 

@@ -27,12 +27,17 @@ def shown(text: str) -> str:
 def number(value: float, unit: str) -> str:
     """A number as tables show it: per cent with one decimal for a fraction, else three decimals.
 
+    A unit that starts with % is per cent already.
+
     >>> number(0.71349, "fraction"), number(1.5, "nats"), number(float("nan"), "fraction")
     ('71.3', '1.500', '–')
+    >>> number(76.7, "% of AlexNet")
+    '76.7'
     """
     if not math.isfinite(value):
         return DASH
-    text = f"{100 * value:.1f}" if unit == "fraction" else f"{value:.3f}"
+    decimals = 1 if unit == "fraction" or unit.startswith("%") else 3
+    text = f"{100 * value if unit == 'fraction' else value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
@@ -120,6 +125,19 @@ def score_rule(board: Leaderboard) -> str:
         else f"the formula {spec.formula!r} over {spec.over}"
     )
     return f"{spec.name} = {what}; of {spec.of}; {better} is better."
+
+
+def columns_rule(board: Leaderboard) -> str:
+    """What stands beside the score, where that is read in another way; else nothing."""
+    of = board.suite.score.of
+    found = next((e.cells[r.condition].score(of) for e in board.entries for r in board.references), None)
+    total = next((e.score for e in board.entries), None)
+    if found is None or total is None:
+        return ""
+    if (found.unit, found.higher_is_better) == (total.unit, total.higher_is_better):
+        return ""
+    better = "higher" if found.higher_is_better else "lower"
+    return f"The other columns are {of} ({unit_sign(found.unit)}); there {better} is better."
 
 
 def interval_rule(board: Leaderboard) -> str:
@@ -214,4 +232,16 @@ def _ladder(ladder: Ladder) -> str:
     first = ladder.levels[0]
     what = " then ".join(first.steps) or f"images of data set {first.data}"
     along = f"; {ladder.along}: {', '.join(level.label for level in ladder.levels)}" if ladder.along else ""
-    return f"{what}{along}; {images(ladder.levels)} a level"
+    return f"{what}{along}; {images(ladder.levels)} a level{_distances(ladder)}"
+
+
+def _distances(ladder: Ladder) -> str:
+    """How far each level is from the clean images, where that was measured for all."""
+    marks = [level.yardstick for level in ladder.levels]
+    known = [m for m in marks if m is not None]
+    if len(known) < len(marks):
+        return ""
+    ratios = ", ".join("-" if math.isinf(m.psnr) else f"{m.psnr:.1f}" for m in known)
+    likeness = ", ".join(f"{m.ssim:.2f}" for m in known)
+    ssim = "" if any(math.isnan(m.ssim) for m in known) else f", SSIM {likeness}"
+    return f"; PSNR {ratios} dB{ssim} to clean"

@@ -26,6 +26,7 @@ def expand_suite(part: SuitePart, document: Document) -> Suite:
     expander = _Expander(part, document)
     expander.check_names()
     conditions = expander.conditions()
+    expander.check_score(conditions)
     return Suite(
         name=part.name,
         title=part.title,
@@ -71,6 +72,13 @@ class _Expander:
                 ("score",), f"score.of: {self.part.score.of!r} is not among the suite's metrics"
             )
         self._asking(("score",), lambda: formulas.build(self.part.score.formula))
+
+    def check_score(self, conditions: tuple[Condition, ...]) -> None:
+        """Whether the formula can do with these conditions, where it has an opinion."""
+        score = self.part.score
+        check = getattr(formulas.build(score.formula), "check", None)
+        if check is not None:
+            self._asking(("score",), lambda: check(conditions, score.of))
 
     def conditions(self) -> tuple[Condition, ...]:
         found = [Condition(name=CLEAN, ladder=CLEAN, data=BASE)]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,14 @@ from tests.fakes import (
     run_stepped,
     vit_model,
 )
+from tests.stored_files import write_stored
 
 SIDE, IMAGES = 32, 6
+SIDES = (28, 32, 64, 224)  # of the shipped suites
+OFTEN = (28, 28, 28, 32, 32, 64, 224)
 KINDS = (perturbations, interventions, attacks, preparations)
 FEW = settings(max_examples=6)
+MANY = settings(max_examples=50, deadline=None)
 SHUFFLES = st.tuples(st.permutations(range(IMAGES)), st.integers(0, IMAGES))
 
 
@@ -83,7 +88,7 @@ def cases(*registries: Registry) -> list[Any]:
 
 
 def images(side: int = SIDE) -> ImageBatch:
-    return make_batch(IMAGES, side)
+    return make_batch(IMAGES if side < 100 else IMAGES // 3, side)
 
 
 def with_inputs(batch: ImageBatch, instance: Any) -> ImageBatch:
@@ -204,42 +209,59 @@ def same(one: ImageBatch, other: ImageBatch) -> bool:
 @pytest.mark.parametrize("case", cases(perturbations))
 def test_perturbation_keeps_what_a_batch_is(case: Case) -> None:
     step = case.build()
-    batch = with_inputs(images(), step)
-    kept = batch.pixels.clone(), {k: v.clone() for k, v in batch.inputs.items()}
-    out = step(batch, make_draws(batch, case.plugin.name))
-    assert out.pixels.shape == batch.pixels.shape
-    assert out.pixels.dtype == torch.float32
-    assert ((out.pixels >= 0) & (out.pixels <= 1)).all()
-    assert out.ids == batch.ids
-    assert torch.equal(out.labels, batch.labels)
-    assert all(v.shape == (IMAGES,) for v in out.facts.values())
-    assert torch.equal(batch.pixels, kept[0]), "the given pixels were changed in place"
-    assert all(torch.equal(v, kept[1][k]) for k, v in batch.inputs.items())
-    if getattr(step, "identity", False):
-        assert torch.equal(out.pixels, batch.pixels)
-    else:
-        assert not torch.equal(out.pixels, batch.pixels)
+    for side in SIDES:
+        batch = with_inputs(images(side), step)
+        kept = batch.pixels.clone(), {k: v.clone() for k, v in batch.inputs.items()}
+        out = step(batch, make_draws(batch, case.plugin.name))
+        assert out.pixels.shape == batch.pixels.shape
+        assert out.pixels.dtype == torch.float32
+        assert ((out.pixels >= 0) & (out.pixels <= 1)).all()
+        assert out.ids == batch.ids
+        assert torch.equal(out.labels, batch.labels)
+        assert all(v.shape == (len(batch),) for v in out.facts.values())
+        assert torch.equal(batch.pixels, kept[0]), "the given pixels were changed in place"
+        assert all(torch.equal(v, kept[1][k]) for k, v in batch.inputs.items())
+        changed = (out.pixels != batch.pixels).flatten(1).any(1)
+        assert not changed.any() if getattr(step, "identity", False) else changed.all(), f"at {side} pixels"
 
 
-@pytest.mark.parametrize("case", cases(perturbations))
-def test_perturbation_depends_on_nothing_but_image_and_draws(case: Case) -> None:
+@pytest.mark.parametrize(("registry", "plugin"), [p for p in plugins() if p.values[0] is perturbations])
+def test_perturbation_depends_on_nothing_but_image_and_draws(registry: Registry, plugin: Plugin) -> None:
     """Neither on the order, the batch, a memo shared with other steps, nor on global random states."""
-    step = case.build()
-    batch = with_inputs(images(), step)
-    whole = step(batch, make_draws(batch, case.plugin.name, memo={}))
-    torch.manual_seed(12345)
-    np.random.seed(12345)  # noqa: NPY002
-    random.seed(12345)
-    assert same(step(batch, make_draws(batch, case.plugin.name)), whole)
+    steps = [registry.build(plugin.name, params) for params in plugin.cls.examples]
+    whole: dict[tuple[int, int], tuple[ImageBatch, ImageBatch]] = {}
 
-    @FEW
-    @given(SHUFFLES)
-    def any_order_and_size(shuffle: tuple[list[int], int]) -> None:
+    @MANY
+    @given(st.integers(0, len(steps) - 1), st.sampled_from(OFTEN), SHUFFLES, st.booleans())
+    def any_order_and_size(which: int, side: int, shuffle: tuple[list[int], int], remembers: bool) -> None:
+        step = steps[which]
+        if (which, side) not in whole:
+            batch = with_inputs(images(side), step)
+            whole[which, side] = batch, step(batch, make_draws(batch, plugin.name, memo={}))
+        torch.manual_seed(12345)
+        np.random.seed(12345)  # noqa: NPY002
+        random.seed(12345)
+        batch, expected = whole[which, side]
         for rows in pieces(shuffle):
-            part = batch.select(rows)
-            assert same(step(part, make_draws(part, case.plugin.name)), whole.select(rows))
+            rows = [r for r in rows if r < len(batch)]
+            if rows:
+                part = batch.select(rows)
+                memo: dict[Any, Any] | None = {} if remembers else None
+                assert same(step(part, make_draws(part, plugin.name, memo=memo)), expected.select(rows))
 
     any_order_and_size()
+
+
+@pytest.mark.parametrize(("registry", "plugin"), [p for p in plugins() if p.values[0] is perturbations])
+def test_perturbation_is_the_same_beside_its_other_levels(registry: Registry, plugin: Plugin) -> None:
+    """What the levels of a ladder share is not changed by any of them."""
+    batch = images()
+    memo: dict[Any, Any] = {}
+    steps = [registry.build(plugin.name, params) for params in plugin.cls.examples]
+    for step in (*steps, *reversed(steps)):
+        given_batch = with_inputs(batch, step)
+        shared = step(given_batch, make_draws(batch, plugin.name, memo=memo))
+        assert same(shared, step(given_batch, make_draws(batch, plugin.name)))
 
 
 @pytest.mark.parametrize(("registry", "plugin"), [p for p in plugins() if p.values[0] is perturbations])
@@ -374,8 +396,12 @@ def test_stepped_attack_depends_on_nothing_but_model_image_and_draws(case: Case)
 
 
 @pytest.mark.parametrize("case", cases(preparations))
-def test_preparation_gives_finite_tensors_that_do_not_depend_on_the_batches(case: Case) -> None:
-    make, model, batch = case.build(), linear_model(side=SIDE), images()
+def test_preparation_gives_finite_tensors_that_do_not_depend_on_the_batches(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, model, batch = case.build(), vit_model(side=SIDE, patch=8), images()
+    monkeypatch.chdir(tmp_path)  # where the examples look for files
+    write_stored(tmp_path, batch.ids, SIDE)
     assert isinstance(make.per_image, bool)
     assert isinstance(make.needs_model, bool)
     given_model = model if make.needs_model else None

@@ -153,12 +153,12 @@ def test_logits_that_are_not_finite_are_wrong_answers_not_lost_ones(tmp_path):
 )
 @settings(max_examples=60, deadline=None)
 def test_the_visiting_order_is_balanced_at_every_prefix(counts, seed, prefix):
-    labels = [c for c, n in enumerate(counts) for _ in range(n)]
-    ids = [f"{c}/{i}" for c, n in enumerate(counts) for i in range(n)]
+    labels = tuple(c for c, n in enumerate(counts) for _ in range(n))
+    ids = tuple(f"{c}/{i}" for c, n in enumerate(counts) for i in range(n))
     order = visiting_order(ids, labels, seed)
     assert sorted(order) == sorted(ids)
     shuffled = np.random.default_rng(seed).permutation(len(ids))
-    assert visiting_order([ids[i] for i in shuffled], [labels[i] for i in shuffled], seed) == order
+    assert visiting_order(tuple(ids[i] for i in shuffled), tuple(labels[i] for i in shuffled), seed) == order
     seen = [sum(int(i.split("/")[0]) == c for i in order[:prefix]) for c in range(len(counts))]
     for c, n in enumerate(counts):
         assert seen[c] == n or seen[c] >= max(seen) - 1

@@ -63,10 +63,21 @@ def test_the_interval_of_the_composite_is_that_of_resampling_by_hand():
 def test_images_of_two_data_sets_are_resampled_apart_and_counted_together():
     other = replace(B, data="other")
     alone = build(exact({"m": model()}, [CLEAN, A1, A2, B])).entries[0].score
-    apart = build(exact({"m": model()}, [CLEAN, A1, A2, other])).entries[0].score
+    board = exact({"m": model()}, [CLEAN, A1, A2, other])
+    (only,) = board.models
+    own_ids = {**only.rows["b"], "image_id": np.char.add("other/", only.rows["b"]["image_id"])}
+    apart = build(replace(board, models=(replace(only, rows={**only.rows, "b": own_ids}),))).entries[0].score
     assert apart.n == 80
     # the same hits on the same images move together, on others independently: a narrower mean
     assert apart.high - apart.low < 0.95 * (alone.high - alone.low)
+
+
+def test_a_data_set_that_shows_the_same_images_again_is_resampled_with_them():
+    """A stored corrupted set keeps the ids of its originals."""
+    alone = build(exact({"m": model()}, [CLEAN, A1, A2, B])).entries[0].score
+    again = build(exact({"m": model()}, [CLEAN, A1, A2, replace(B, data="other")])).entries[0].score
+    assert again == alone
+    assert again.n == 40
 
 
 def test_models_are_ranked_by_what_is_clear_on_the_same_images():

@@ -29,7 +29,9 @@ def test_clean_is_always_there_and_ladders_are_spelled_out():
     assert [c.name for c in found.conditions] == ["clean", "occ fraction=0.1", "occ fraction=0.5"]
     assert found.conditions[0].clean
     assert [c.ladder for c in found.conditions[1:]] == ["occ", "occ"]
-    assert found.conditions[1].steps[0].params == {"fraction": 0.1, "grid": [14, 14], "fill": "black"}
+    assert found.conditions[1].steps[0].params == {
+        "fraction": 0.1, "grid": [14, 14], "offset": 0, "fill": "black",
+    }  # fmt: skip
 
 
 def test_smaller_budgets_are_inherited_whatever_the_order_they_are_written_in():

@@ -74,7 +74,10 @@ def test_a_size_that_a_model_refuses_is_unsupported_and_no_failure(tmp_path):
     found = resolved(LADDER, FakeModel(module, outputs=10))
     outcome = carry_out(found, tmp_path)
     assert [(f.condition, f.unsupported) for f in outcome.failures] == [("resolution side=56", True)]
-    assert outcome.failures[0].reason == "takes no images of resize 112, crop 56, bilinear: AssertionError: no 56 please"
+    assert (
+        outcome.failures[0].reason
+        == "takes no images of resize 112, crop 56, bilinear: AssertionError: no 56 please"
+    )
     assert outcome.broken == []
     (item,) = left(found, Store.open(tmp_path)).items
     assert [c.condition.name for c in item.cells] == ["resolution side=56"]
@@ -133,9 +136,9 @@ def test_a_mixer_takes_one_size_only():
 
 
 def test_a_size_that_patches_do_not_fill_is_unsupported():
+    fitting = handle(vit_model(side=32, patch=8), 32)
     with pytest.raises(Unsupported):
-        big = handle(vit_model(side=32, patch=8), 32).at(5)
-        big(make_batch(2, 5))
+        fitting.at(5)(make_batch(2, 5))
 
 
 def test_a_model_without_a_size_is_itself():

@@ -1,0 +1,1 @@
+"""Photographs as cameras take and store them: lens, light, weather and processing at five severities."""

@@ -1,0 +1,1 @@
+"""Style: the shapes of an image stay and its surfaces change, or the other way round."""
