@@ -7,13 +7,14 @@ EXTRAS ?= dev,samples
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEER := $(VENV)/.imagecorruptions
 TESTING := NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_OFFLINE=1 GOMP_SPINCOUNT=2000
 
 MODERN := import sys; sys.exit(sys.version_info < (3, 11))
 AGE := import sys; print(".".join(map(str, sys.version_info[:3])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check bench docs clean setup
+.PHONY: help run test test-slow check bench docs gallery clean setup
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -44,10 +45,13 @@ check: setup  ## style, types, layers, generated docs, shipped suites
 	@echo "==> suites"
 	@$(BIN)/robobench check suites/*.yaml
 
-bench: setup  ## the benchmarks (start-up, sweep, draws)
+bench: setup $(PEER)  ## the benchmarks (start-up, sweep, draws, corruptions)
 	@echo "==> running the benchmarks"
 	@$(TESTING) $(BIN)/python -m pytest benchmarks -o addopts="-p no:cacheprovider" \
 	  --benchmark-only --benchmark-columns=min,median,max,rounds -s
+
+gallery: setup  ## picture every perturbation in docs/gallery.md
+	@$(TESTING) $(BIN)/python docs/gallery.py
 
 docs: setup  ## write the generated pages of docs/
 	@$(BIN)/python docs/build.py
@@ -57,6 +61,18 @@ clean:  ## remove the environment, caches and build outputs; results/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(STAMP)
+
+# What the benchmark of corruptions is measured against. It asks for a second OpenCV, which it does without.
+$(PEER): $(STAMP)
+	@echo "==> installing imagecorruptions and scikit-image, to measure against"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt 'scikit-image>=0.26' && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps imagecorruptions==1.1.2; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'scikit-image>=0.26' && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2; \
+	fi
+	@touch $@
 
 # Made anew where it is missing, brought up to date where pyproject.toml or constraints.txt is newer.
 $(STAMP): pyproject.toml constraints.txt

@@ -252,6 +252,20 @@ def test_perturbation_depends_on_nothing_but_image_and_draws(registry: Registry,
     any_order_and_size()
 
 
+@pytest.mark.parametrize("case", cases(perturbations))
+def test_perturbation_does_not_depend_on_how_pixels_lie_in_memory(case: Case) -> None:
+    step = case.build()
+    batch = with_inputs(images(), step)
+    expected = step(batch, make_draws(batch, case.plugin.name)).pixels
+    for pixels in (
+        batch.pixels.to(memory_format=torch.channels_last),
+        torch.cat([batch.pixels, batch.pixels], dim=3)[..., :SIDE],
+    ):
+        other = batch.with_pixels(pixels)
+        found = step(other, make_draws(batch, case.plugin.name)).pixels
+        torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize(("registry", "plugin"), [p for p in plugins() if p.values[0] is perturbations])
 def test_perturbation_is_the_same_beside_its_other_levels(registry: Registry, plugin: Plugin) -> None:
     """What the levels of a ladder share is not changed by any of them."""

@@ -318,6 +318,7 @@ def zoom_factors(count: int, step: float) -> NDArray[np.float64]:
 def zoomed(pixels: Tensor, factors: Sequence[float] | NDArray[np.float64]) -> Tensor:
     """The mean of pixels (b, c, h, w) and their copies enlarged about the middle by each factor."""
     larger = tuple(float(f) for f in factors if f != 1)
+    pixels = pixels.contiguous()
     total = pixels * (1.0 + len(factors) - len(larger))
     if larger and pixels.device.type == "cpu":
         _add_enlarged(pixels, larger, total)

@@ -198,6 +198,7 @@ def _quantiles(rate: int, device: torch.device) -> _Quantiles:
 
 def poisson(pixels: Tensor, rate: int, words: Tensor) -> Tensor:
     """Counts (int32) of the pixels' shape, whose means are pixels * rate."""
+    pixels = pixels.contiguous()
     levels = (pixels * 255.0).round_()
     counts = _counts(levels, rate, words)
     away = levels.div_(-255.0).add_(pixels).abs_()
