@@ -24,9 +24,10 @@ HEAD = """\
 
 <!-- Written by `make gallery`. Do not edit. -->
 
-Every perturbation on a photo that comes with scikit-learn (by danielbuechele, flickr.com, CC BY 2.0), at its
-five severities or with its examples; where a mask is needed it is an ellipse. Below each picture stand its
-PSNR in dB and its SSIM to the clean one. `robobench preview NAME` makes the same for your own images, and
+Every perturbation on a photo that comes with scikit-learn (flower.jpg, flickr.com/photos/vultilion, CC BY
+2.0; where another image takes part, china.jpg, flickr.com/photos/danielbuechele, CC BY 2.0), at its five
+severities or with its examples; where a mask is needed it is an ellipse. Below each picture stand its PSNR
+in dB and its SSIM to the clean one. `robobench preview NAME` makes the same for your own images, and
 `robobench preview SUITE` for a whole suite, with sliders. [plugins.md](plugins.md) has the parameters and
 sources.
 """
