@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from robobench.cli import options
-from robobench.errors import ExitCode
+from robobench.errors import ExitCode, RobobenchError
 
 
 def preview(
@@ -36,11 +36,16 @@ def preview(
     from robobench.cli.table import count
 
     shown = make(name, data=data, images=images, model=model, settings=options.settings(set_))
-    to.mkdir(parents=True, exist_ok=True)
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name.replace("/", "-")
     sheet, page = to / f"{stem}.png", to / f"{stem}.html"
-    sheet.write_bytes(contact_sheet(shown))
-    page.write_text(preview_page(shown), encoding="utf-8")
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        sheet.write_bytes(contact_sheet(shown))
+        page.write_text(preview_page(shown), encoding="utf-8")
+    except OSError as error:
+        raise RobobenchError(
+            f"{to}: cannot be written to: {error.strerror or error}; choose another folder with --to"
+        ) from None
     for note in shown.notes:
         typer.echo(note)
     for condition, why in shown.left_out:

@@ -34,7 +34,8 @@ class TokenDrop:
     Raises ModelError for a model without such a block.
 
     Source: Naseer et al., Intriguing Properties of Vision Transformers, NeurIPS 2021 (feature drop:
-    blocks 0, 2, 4, 8, 10 of DeiT, shares .25, .5, .75). Their code counts floor(fraction * (N + 1)).
+    blocks 0, 2, 4, 8, 10 of DeiT, shares .25, .5, .75). Their code counts floor(fraction * (N + 1))
+    and drops the same tokens in a whole batch; here every image has its own.
     """
 
     fraction: Annotated[float, Field(ge=0, le=1)]  # share of the patch tokens that is dropped

@@ -144,3 +144,9 @@ def test_the_command_writes_both_files(tmp_path, capsys):
     assert _run(["preview", "quickstart", "--images", "1", "--to", str(tmp_path / "out")]) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"quickstart.png", "quickstart.html"}
     assert "3 ladders, 1 image" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert _run(["preview", "quickstart", "--images", "1", "--to", str(tmp_path / "file")]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
