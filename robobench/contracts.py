@@ -64,7 +64,8 @@ class Perturbation(Protocol):
 
     Class attributes the engine reads, all optional: `wants` names the inputs it must be given
     (`donor`, or the name of a preparation's output); `identity` says that these parameters do nothing;
-    `nested` names the parameter along which its masks nest.
+    `nested` names the parameter along which its masks nest. One that reads files names the parameters that
+    say where in `paths`, and has a method `revision()` that digests what is in them (None: nothing is read).
     """
 
     def __call__(self, batch: ImageBatch, draws: Draws) -> ImageBatch: ...

@@ -17,7 +17,7 @@ from robobench.specs import parse_spec, public_path
 from robobench.suite.expand import SELF
 from robobench.suite.load import substitute
 from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, Suite
-from robobench.types import CLEAN, Cell, Condition, DataIndex, LabelSpace, ModelId, View
+from robobench.types import CLEAN, Cell, Condition, DataIndex, Json, LabelSpace, ModelId, Step, View
 
 PRECISION = "float32"
 
@@ -185,7 +185,7 @@ def _cell_key(resolved: Resolved, model: ModelId, condition: Condition, lower: t
         {
             "name": s.name,
             "version": s.version,
-            "params": s.params,
+            "params": step_params(s),
             "inputs": {k: resolved.preparation_key(prepared[v], model, data) for k, v in s.inputs.items()},
         }
         for s in condition.steps
@@ -202,6 +202,15 @@ def _cell_key(resolved: Resolved, model: ModelId, condition: Condition, lower: t
             "precision": PRECISION,
         }
     )
+
+
+def step_params(step: Step) -> Mapping[str, Json]:
+    """A step's parameters as they enter keys: of files that it reads the content counts, not the place."""
+    cls = registry.find_step(step.name).cls
+    revision = registry.instance_of(step).revision() if hasattr(cls, "revision") else None
+    if revision is None:
+        return step.params
+    return {**{k: v for k, v in step.params.items() if k not in cls.paths}, "files": revision}
 
 
 @lru_cache(maxsize=8)  # the 95 stored sets of a corruption benchmark have the same images

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from robobench.engine.frames import Frames, open_frames, to_pixels
 from robobench.engine.pictures import pictures
-from robobench.engine.resolve import DataSet, Resolved
+from robobench.engine.resolve import DataSet, Resolved, step_params
 from robobench.errors import RobobenchError
 from robobench.keys import digest
 from robobench.store import Store
@@ -77,7 +77,7 @@ def _ids(data: DataSet) -> tuple[str, ...]:
 
 def _key(condition: Condition, resolved: Resolved) -> str:
     data, base = resolved.data[condition.data], resolved.data[BASE]
-    steps = [[s.name, s.version, s.params] for s in condition.steps]
+    steps = [[s.name, s.version, step_params(s)] for s in condition.steps]
     return digest(
         "yardstick", _VERSION, data.revision, data.view, base.revision, base.view, steps,
         resolved.suite.seed, _ids(data),

@@ -36,6 +36,7 @@ from robobench.leaderboard.score import (
 )
 from robobench.leaderboard.text import listed
 from robobench.registry import formulas
+from robobench.specs import public_path
 from robobench.stats import LEVEL, RESAMPLES, better, rank_ranges, tie_groups
 from robobench.types import CLEAN, Condition, Json, Rows, Score, Step
 
@@ -337,7 +338,7 @@ def _label(level: Json) -> str:
 
 def _step(step: Step, along: str | None) -> str:
     """A step as the protocol shows it, without the parameter that its ladder varies."""
-    values = ", ".join(f"{k}: {_label(v)}" for k, v in step.params.items() if k != along)
+    values = ", ".join(f"{k}: {public_path(_label(v))}" for k, v in step.params.items() if k != along)
     return f"{step.name} v{step.version}" + (f" ({values})" if values else "")
 
 

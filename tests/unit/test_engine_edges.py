@@ -234,3 +234,31 @@ def test_the_doctor_survives_any_model(tmp_path, capsys):
         assert _run(["doctor", "-m", "zoo:vit", "--device", "cuda"]) == 2
         assert "--device cuda: not usable here" in capsys.readouterr().err
     assert _run(["check", "quickstart", "--set", "lot.a.b=1"]) == 2
+
+
+def test_frost_photographs_count_by_what_they_show_and_not_by_where_they_lie(tmp_path):
+    from PIL import Image
+
+    from robobench.engine.resolve import cells
+    from robobench.leaderboard.build import _step
+    from tests.bench import resolved
+
+    def keys(folder, shade):
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (300, 300), (shade, shade, 255)).save(folder / "frost.png")
+        text = (
+            "conditions:\n  - {use: corruption.frost, name: frost, with: {severity: 3, table: cifar, "
+            f"textures: {folder}}}}}\n"
+        )
+        found = resolved(text, conv_model(10))
+        return found, [c.key for c in cells(found)]
+
+    found, here = keys(tmp_path / "one", 100)
+    _, there = keys(tmp_path / "two", 100)
+    _, other = keys(tmp_path / "one", 120)
+    assert here == there
+    assert here[0] == other[0]
+    assert here[1] != other[1]
+    shown = _step(found.conditions[1].steps[0], None)
+    assert "textures: one" in shown
+    assert str(tmp_path) not in shown

@@ -61,6 +61,12 @@ def textures(size: float, height: int, width: int) -> tuple[Tensor, ...]:
 @lru_cache(maxsize=4)
 def photographs(folder: str, size: float, height: int, width: int) -> tuple[Tensor, ...]:
     """The first five images of a folder in alphabetical order, likewise. Raises DataError."""
+    images = (decode(path, f"corruption.frost: {path.name}") for path in first_images(folder))
+    return tuple(_fitted(image, size, height, width) for image in images)
+
+
+def first_images(folder: str) -> list[Path]:
+    """The files of those images. Raises DataError for a folder that is missing or holds none."""
     try:
         found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES)[:COUNT]
     except OSError as error:
@@ -73,8 +79,7 @@ def photographs(folder: str, size: float, height: int, width: int) -> tuple[Tens
             f"corruption.frost: textures: expected a folder of frost photographs, {folder!r} holds no image; "
             "leave `textures` out for generated ones"
         )
-    images = (decode(path, f"corruption.frost: {path}") for path in found)
-    return tuple(_fitted(image, size, height, width) for image in images)
+    return found
 
 
 def _fitted(image: NDArray[np.uint8], size: float, height: int, width: int) -> Tensor:

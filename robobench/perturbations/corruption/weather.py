@@ -13,8 +13,9 @@ from robobench.codecs import quantised
 from robobench.colour import grey
 from robobench.draws import Draws
 from robobench.filters import gaussian
+from robobench.keys import digest, file_digest
 from robobench.perturbations.corruption.blur import angles, motion
-from robobench.perturbations.corruption.frost_textures import photographs, textures
+from robobench.perturbations.corruption.frost_textures import first_images, photographs, textures
 from robobench.perturbations.corruption.plasma import plasma, plasma_side
 from robobench.perturbations.corruption.severity import Corruption, Levels
 from robobench.registry import perturbations
@@ -135,7 +136,14 @@ class Frost(Corruption):
         ),
         "cifar": ((1.0, 0.2, 0.2), (1.0, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
     }
+    paths: ClassVar[tuple[str, ...]] = ("textures",)
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = _EXAMPLES
+
+    def revision(self) -> str | None:
+        """Digest of the photographs; None for generated textures. Raises DataError."""
+        return (
+            None if self.textures is None else digest([file_digest(p) for p in first_images(self.textures)])
+        )
 
     def apply(self, pixels: Tensor, level: tuple[float, float, float], draws: Draws) -> Tensor:
         kept, added, size = level
