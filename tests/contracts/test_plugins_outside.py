@@ -135,8 +135,8 @@ def test_new_plug_ins_are_covered_by_the_contract_tests(tmp_path, installed):
     result = contracts(tmp_path, "self.share * 0.5", paths=installed)
     assert result.returncode == 0, result.stdout
     passed = int(result.stdout.rsplit(" passed", 1)[0].split()[-1])
-    # of each: six about its description and parameters, one about nesting, two for each of its examples
-    assert passed == (6 + 1 + 2 * 2) + (6 + 1 + 3 * 2)
+    # of each: six about its description and parameters, three about draws, levels and nesting, two for each example
+    assert passed == (6 + 3 + 2 * 2) + (6 + 3 + 3 * 2)
 
 
 def test_a_new_plug_in_that_breaks_the_contracts_fails_them(tmp_path):
@@ -145,4 +145,6 @@ def test_a_new_plug_in_that_breaks_the_contracts_fails_them(tmp_path):
     assert "fading.grey" in result.stdout
     assert "test_perturbation_depends_on_nothing_but_image_and_draws" in result.stdout
     result_names = [line for line in result.stdout.splitlines() if line.startswith("FAILED")]
-    assert len(result_names) == 2  # one for each example
+    assert (
+        len(result_names) == 4
+    )  # its draws, its levels, and the memory layout of each example that changes pixels
