@@ -12,6 +12,14 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--reference",
+        metavar="PATH",
+        help="a checkout of https://github.com/fra31/auto-attack, to compare AutoAttack with",
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Views and digests are kept in a folder of this session, also by subprocesses."""

@@ -20,6 +20,7 @@ from robobench.leaderboard.collect import collect
 from robobench.store import Store
 from robobench.suite.load import load_suite
 from robobench.suite.suite import ModelEntry, Suite
+from robobench.types import Keep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +95,7 @@ def run(
     batch_size: int = 64,
     fail_fast: bool = False,
     allow_code: bool = False,
+    keep_images: Keep | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Evaluate models under a suite, computing only what the results folder lacks.
@@ -102,7 +104,8 @@ def run(
     or with `torch.nn.Module`s in memory, instead of the suite's own; a module takes (b, 3, h, w)
     float32 in [0, 1] and gives logits, and is evaluated in eval mode. data: a SPEC instead of the
     suite's data. limit: at most so many images of each data set. out: the results folder. allow_code:
-    let code run that the suite file names; what `models` names may run anyway.
+    let code run that the suite file names; what `models` names may run anyway. keep_images: store the pixels
+    of attacked images beside their rows, of those that `fallen` or of `all`.
 
     Raises RobobenchError for what a user can mend. Work that fails is recorded in
     `results.outcome.failures` and the rest goes on, unless `fail_fast`.
@@ -120,6 +123,7 @@ def run(
         batch_size=batch_size,
         fail_fast=fail_fast,
         progress=progress or Silent(),
+        keep_images=keep_images,
     )
 
 
@@ -132,13 +136,14 @@ def execute(
     batch_size: int,
     fail_fast: bool,
     progress: Progress,
+    keep_images: Keep | None = None,
 ) -> Results:
     """Plan what the store lacks, compute it, and keep the record that boards are built from."""
     with store.writing():
         planned = plan(resolved, store.have(c.key for c in cells(resolved)))
         outcome = Outcome()
         if planned.items:
-            outcome = _compute(resolved, store, planned, device, batch_size, fail_fast, progress)
+            outcome = _compute(resolved, store, planned, device, batch_size, fail_fast, progress, keep_images)
         record = _keep_record(resolved, store, command, outcome, device, progress)
         store.compact()
     return Results(store, record, outcome, planned)
@@ -152,6 +157,7 @@ def _compute(
     batch_size: int,
     fail_fast: bool,
     progress: Progress,
+    keep_images: Keep | None,
 ) -> Outcome:
     from robobench.tasks.classification import Classification
 
@@ -162,6 +168,7 @@ def _compute(
         device or best_device(),
         batch_size=batch_size,
         fail_fast=fail_fast,
+        keep=keep_images,
         progress=progress,
     )
     return executor.run(planned)
@@ -172,11 +179,11 @@ def _keep_record(
 ) -> RunRecord:
     """The run's protocol, with the models of earlier runs under the same fingerprint."""
     if outcome.undecodable:  # they have left the data, and so the fingerprint
-        gone = {
-            n: replace(d, excluded={**d.excluded, **store.excluded(d.revision)})
-            for n, d in resolved.data.items()
-        }
-        resolved = replace(resolved, data=gone)
+        data, splits = (
+            {n: replace(d, excluded={**d.excluded, **store.excluded(d.revision)}) for n, d in sets.items()}
+            for sets in (resolved.data, resolved.splits)
+        )
+        resolved = replace(resolved, data=data, splits=splits)
     new = record_of(resolved, command)
     if not outcome.interrupted:
         new = replace(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robobench.draws import Draws
+from robobench.errors import AttackError
 from robobench.specs import Spec
 from robobench.types import Condition, DataIndex, ImageBatch, ModelCard, ModelId, Rows
 
@@ -34,6 +36,10 @@ class Model(Protocol):
 
     def gradient(self, batch: ImageBatch, loss: Loss) -> tuple[Tensor, Tensor]:
         """Logits and the gradient of the summed loss in the pixels, both float32 and detached."""
+        ...
+
+    def read(self, outputs: Tensor) -> Tensor:
+        """Logits (b, classes) in the data's label space from the bare network's outputs (b, outputs)."""
         ...
 
     def taps(self, *names: str) -> AbstractContextManager[Mapping[str, Tensor]]:
@@ -63,7 +69,8 @@ class Perturbation(Protocol):
     """A function of pixels, named inputs and keyed draws. Never sees a model.
 
     Class attributes the engine reads, all optional: `wants` names the inputs it must be given
-    (`donor`, or the name of a preparation's output); `identity` says that these parameters do nothing;
+    (`donor`, or the name of a preparation's output), `shapes` says of those that are no map (h, w) of an
+    image what they are: `pixels` (3, h, w) or a `number`; `identity` says that these parameters do nothing;
     `nested` names the parameter along which its masks nest. One that reads files names the parameters that
     say where in `paths`, and has a method `revision()` that digests what is in them (None: nothing is read).
     """
@@ -84,10 +91,14 @@ class Intervention(Protocol):
 class Attack(Protocol):
     """A search for pixels inside a budget, over a whole lot of images at once.
 
-    `norm` names the norm of the budget (`linf`, `l2`, or None for none), `eps` its radius in [0, 1]
-    pixel units. `nested` names the parameter whose larger values contain the smaller ones: there a
-    failure at a smaller level counts at every larger one. `cost` is the price of one image in forward
-    passes, a backward one counted as two.
+    `norm` names the norm of the budget: `linf`, `l2`, `l1` (sum of the changes of all values), `l0` (share of
+    the pixels that changed), or None for none. `eps` is its radius in [0, 1] pixel units. `nested` names the
+    parameter whose larger values contain the smaller ones: there a failure at a smaller level counts at every
+    larger one. `cost` is the price of one image in forward passes, a backward one counted as two.
+
+    Read where they are there: `white` says that it follows gradients, `classes` is the smallest number of
+    classes it works with, `wants` names the inputs it must be given, as for perturbations, `alone` says that
+    it attacks each image by itself, so that only images that stand are given to it.
     """
 
     norm: ClassVar[str | None]
@@ -101,38 +112,101 @@ class Attack(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a model said of the pixels an attack asked about.
+
+    logits: (b, classes). loss: (b,), of the attack's own loss. gradient: of the summed loss in the pixels,
+    (b, 3, h, w), float32; None for an attack, or a step, that does not look at gradients.
+    """
+
+    logits: Tensor
+    loss: Tensor
+    gradient: Tensor | None
+
+    @property
+    def slope(self) -> Tensor:
+        """The gradient with 0 where it is not a number: those pixels stay where they are."""
+        if self.gradient is None:
+            raise AttackError("an attack with `white = False` asked for the gradient")
+        return self.gradient.nan_to_num(nan=0.0)
+
+
+State = Mapping[str, "Tensor"]
+
+
 @runtime_checkable
 class SteppedAttack(Protocol):
-    """A gradient attack told as start and step, so that an image stops the moment it falls.
+    """An attack told as start and step, so that an image stops the moment it falls.
 
-    The engine runs it: each step is one forward and one backward pass over a lot of fixed shape, and
-    the place of an image that fell or finished goes to the next one. `start` gives the state of some
-    images: tensors with leading b, among them `pixels`. `step` gives their next state from the gradient
-    of `loss` at `state["pixels"]`. Restarts are repeated starts with `draws.at(1)`, `draws.at(2)`...
+    The engine runs it: at each step the model is asked about a lot of fixed shape, and the place of an image
+    that fell or finished goes to the next one. So the images of one call may be at different steps: whatever
+    an attack counts or remembers, it keeps in the state, one row an image. State tensors have leading b.
+    Draws are made in `start`, those of every step at once where steps need some.
+
+    `start` begins: batch holds the images, logits (b, classes) the model's answers to them. restart counts
+    from 0; the draws are already those of the restart. `probe` gives the pixels that the model is asked
+    about, `loss` what is followed (up), `step` the next state from what was seen there. Of the state the
+    engine reads `pixels`, the point it is at; `best`, where there is one, the point that stands for the
+    image when nothing fooled the model (else `pixels` does); `done`, (b,) bool, those that have finished
+    early.
+
+    An image has fallen when the model is wrong about any probe that lies inside budget and range. An attack
+    without a budget (`norm` None) is never stopped: its `best` is what it found.
+
+    steps: how often the model is asked, at most, in each of `restarts` starts; an image falls when any of
+    them succeeds. Where these are parameters that say less than the whole (steps of each of several runs,
+    restarts of each target), the whole is in `asks` and `starts`. `white` says that it follows gradients.
+    `eot`: over how many runs of a randomised model loss and gradient are averaged; the answer is that of
+    the last. An optional method `within(model)` gives the model as the attack asks it, with hooks of its
+    own; there `batch.inputs` holds the state too. An optional method `looks(state)` says whether a lot in
+    that state is asked for gradients; without it a white attack always does.
     """
 
     norm: ClassVar[str | None]
     nested: ClassVar[str | None]
+    white: ClassVar[bool]
     steps: int
     restarts: int
 
     @property
     def cost(self) -> int: ...
 
-    def start(self, batch: ImageBatch, draws: Draws) -> Mapping[str, Tensor]: ...
+    def start(self, batch: ImageBatch, logits: Tensor, restart: int, draws: Draws) -> State: ...
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+    def probe(self, batch: ImageBatch, state: State) -> Tensor: ...
 
-    def step(
-        self, batch: ImageBatch, state: Mapping[str, Tensor], gradient: Tensor
-    ) -> Mapping[str, Tensor]: ...
+    def loss(self, logits: Tensor, labels: Tensor, state: State) -> Tensor: ...
+
+    def step(self, batch: ImageBatch, state: State, seen: Seen) -> State: ...
+
+
+@runtime_checkable
+class Ensemble(Protocol):
+    """Attacks one after the other, each on the images that still stand: the worst case of all of them.
+
+    `stages` gives them for a model with so many classes. Their budget is that of the ensemble. The column
+    `stage` of the rows says which of them an image fell to.
+    """
+
+    norm: ClassVar[str | None]
+    nested: ClassVar[str | None]
+
+    @property
+    def cost(self) -> int: ...
+
+    def stages(self, classes: int) -> Sequence[Any]: ...
 
 
 class Preparation(Protocol):
     """Something made once by a model over a split and then given to conditions by name.
 
     `per_image`: its tensors have one row per image, in the order of the batches; otherwise they are
-    one result over all batches. `needs_model`: a model has to be named for it.
+    one result over all batches, which the suite may take from a split of their own. `needs_model`: a model
+    has to be named for it. `batches` may be gone through several times, and comes in lots of any size.
+
+    Any attack without `wants` can stand in a preparation's place: then the engine crafts the images with it,
+    `crafted` and `fooled`, one row per image.
 
     One that reads files of its own, such as masks, is told where by `path` (and `images`). It has two more
     methods: `revision()` digests what is in the files, and `through(view)` is itself for images seen
@@ -186,7 +260,8 @@ class Task(Protocol):
 class Metric(Protocol):
     """A pure function of rows. `needs` names the columns; `unit` and `higher_is_better` describe it.
 
-    It returns one value per image (the score is then their mean), or one value for all.
+    It returns one value per image (the score is then their mean), or one value for all; an infinite one is
+    undefined. An optional method `uses(rows)` says of a value for all which rows, (n,) bool, it goes by.
     """
 
     needs: ClassVar[tuple[str, ...]]

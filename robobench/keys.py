@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+LATER = "later"  # in a field's metadata: its default is left out of keys
 LENGTH = 20  # hex digits of a key: 80 bits, far beyond any number of cells
 
 
@@ -28,7 +29,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return plain(value.value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if not _unused(value, f)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -38,6 +39,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
     raise TypeError(f"no canonical form for {type(value).__name__}: {value!r}")
+
+
+def _unused(value: Any, option: Field[Any]) -> bool:
+    """Whether a field is an option that came later and is not used here: then old keys stay as they were."""
+    return bool(option.metadata.get(LATER)) and bool(getattr(value, option.name) == option.default)
 
 
 def canonical(value: Any) -> str:

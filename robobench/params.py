@@ -190,7 +190,7 @@ def _number(value: Any) -> float | None:
 def _meant(number: float) -> str:
     """The question whether a value in 8-bit steps was meant, for values that can be."""
     size = abs(number)
-    return f" (did you mean {size:g}/255?)" if 0 < size <= 255 else ""
+    return f" (did you mean {size:g}/255?)" if 1 <= size <= 255 else ""
 
 
 _RADIUS_SCHEMA = {

@@ -19,6 +19,7 @@ from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -197,10 +198,39 @@ def find_step(name: str) -> Plugin:
     raise UnknownName(f"unknown perturbation, intervention or attack {name!r}; {nearest(name, known)}")
 
 
+def find_preparation(name: str) -> Plugin:
+    """The preparation of that name; an attack is one too, of the images it crafts. Raises UnknownName."""
+    try:
+        return preparations.get(name)
+    except UnknownName:
+        if name in attacks.names():
+            return attacks.get(name)
+        raise
+
+
+def build_preparation(name: str, params: Mapping[str, Any], *, strict: bool = True) -> Any:
+    """An instance of what `find_preparation` finds. Raises UnknownName, BadParameter."""
+    registry = preparations if find_preparation(name).kind == preparations.kind else attacks
+    return registry.build(name, params, strict=strict)
+
+
 def instance_of(step: Step) -> Any:
     """The plug-in of a step with its parameters, which are canonical and were checked before."""
     registry = next(r for r in STEPS if r.kind == step.kind)
     return registry.build(step.name, step.params, strict=False)
+
+
+def build_metric(text: str) -> Any:
+    """The metric of a suite's entry: its name, or `name?key=value&...`. Raises UnknownName, BadParameter.
+
+    >>> build_metric("calibration.ece?bins=10").bins
+    10
+    """
+    name, mark, query = text.partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    if mark and (not given or len(dict(given)) < len(given)):
+        raise BadParameter(f"{text!r}: expected name?key=value&key=value, each key once")
+    return metrics.build(name, dict(given), strict=False)
 
 
 def build_step(plugin: Plugin, params: Mapping[str, Any]) -> Any:

@@ -105,7 +105,8 @@ def resampled_means(values: Floats, weights: NDArray[Any]) -> Floats:
 def interval(samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     """The percentile interval along the first axis: samples (r, ...) -> low (...), high (...).
 
-    Resamples in which the value is undefined (NaN) are left out; NaN where it is undefined in all.
+    Resamples in which the value is undefined (NaN) are left out; NaN where it is undefined in all. An end
+    among infinite ones is not finite.
 
     >>> low, high = interval(np.arange(101.0), level=0.5)
     >>> float(low), float(high)
@@ -115,12 +116,13 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     columns = samples.reshape(samples.shape[0], -1)
     edges = np.full((2, columns.shape[1]), np.nan)
     whole = ~np.isnan(columns).any(axis=0)
-    if whole.any():
-        edges[:, whole] = np.quantile(columns[:, whole], [tail, 1 - tail], axis=0)
-    for index in np.flatnonzero(~whole):
-        defined = columns[:, index][~np.isnan(columns[:, index])]
-        if defined.size:
-            edges[:, index] = np.quantile(defined, [tail, 1 - tail])
+    with np.errstate(invalid="ignore"):  # between two infinite ones
+        if whole.any():
+            edges[:, whole] = np.quantile(columns[:, whole], [tail, 1 - tail], axis=0)
+        for index in np.flatnonzero(~whole):
+            defined = columns[:, index][~np.isnan(columns[:, index])]
+            if defined.size:
+                edges[:, index] = np.quantile(defined, [tail, 1 - tail])
     low, high = edges.reshape(2, *samples.shape[1:])
     return low, high
 

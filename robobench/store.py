@@ -9,6 +9,7 @@ results/
   excluded/<revision>.json     images that cannot be decoded
   preparations/<key>/*.safetensors
   yardsticks/<key>.json        how far a condition takes images from the clean ones
+  images/<cell>/<key>.safetensors   attacked images of the rows of an item, where a run keeps them
   cells.json                   what each cell key stands for
   runs/<fingerprint>.json      suite, data and models of each run
 ```
@@ -35,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from robobench.errors import StoreError
 from robobench.keys import canonical, digest
+from robobench.lossless import Damaged, Kept, names_in
 from robobench.types import Cell, CellFailure, WorkItem, Yardstick, finite
 
 if TYPE_CHECKING:
@@ -105,13 +107,26 @@ class Store:
 
     # rows
 
-    def put(self, item: WorkItem, tables: Sequence[pa.Table], provenance: Mapping[str, Any]) -> None:
-        """Write an item's rows whole: first what made them, then, by rename, the rows."""
+    def put(
+        self,
+        item: WorkItem,
+        tables: Sequence[pa.Table],
+        provenance: Mapping[str, Any],
+        images: Mapping[str, Kept] | None = None,
+    ) -> None:
+        """Write an item's rows whole: first what made them, then, by rename, the rows.
+
+        images: of some of its cells the attacked images; written before the rows, they count with them.
+        """
         import pyarrow as pa
 
         key = item.key
         table = pa.concat_tables(tables, promote_options="default").combine_chunks()
         record = {"provenance": dict(provenance), "cells": sorted(item.missing), "images": len(item.ids)}
+        for cell, kept in (images or {}).items():
+            self._write(self.root / "images" / cell / f"{key}.safetensors", kept.to_bytes())
+        if images is not None:
+            record["kept"] = {cell: f"{key}.safetensors" for cell in sorted(images)}
         self._describe(item.cells)
         self._write(self.root / "rows" / f"{key}.json", _pretty(record))
         self._write_table(self.root / "rows" / f"{key}.parquet", table)
@@ -257,6 +272,28 @@ class Store:
                 raise StoreError(f"{path}: the record of a run is damaged: {error}") from None
         return sorted(found, key=lambda r: int(r["turn"]))
 
+    # attacked images
+
+    def image_files(self, cells: Iterable[str]) -> dict[str, list[Path]]:
+        """For each cell the files of attacked images: those that are there, and those that should be."""
+        folders = {cell: self.root / "images" / cell for cell in cells}
+        found = {cell: set(folder.glob("*.safetensors")) for cell, folder in folders.items()}
+        for record in self.provenance():
+            for cell, name in record.get("kept", {}).items():
+                if cell in found:
+                    found[cell].add(folders[cell] / name)
+        return {cell: sorted(paths) for cell, paths in found.items()}
+
+    def image_names(self, path: Path) -> dict[str, bool]:
+        """Whose images a file holds and whether they fell, without reading pixels. Raises StoreError."""
+        with _whole(path):
+            return dict(zip(*names_in(path), strict=True))
+
+    def images(self, path: Path) -> Kept:
+        """The attacked images in a file. Raises StoreError when it is not as it was written."""
+        with _whole(path):
+            return Kept.from_file(path)
+
     # preparations
 
     def put_prepared(self, key: str, ids: Sequence[str], tensors: Mapping[str, Any]) -> None:
@@ -374,6 +411,22 @@ def _readable(path: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         raise StoreError(
             f"{path}: the row file is damaged ({error}): delete it, and the next run computes its rows again"
+        ) from None
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Damaged as error:
+        if not path.exists():
+            raise StoreError(
+                f"{path}: this file of attacked images is gone; its rows are there, and a run with "
+                "--keep-images into a new folder (--out DIR) makes the images again"
+            ) from None
+        raise StoreError(
+            f"{path}: the file of attacked images is damaged ({error}): delete it; its rows stay as "
+            "they are, and a run with --keep-images into a new folder (--out DIR) makes the images again"
         ) from None
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robobench.keys import canonical, digest
+from robobench.keys import LATER, canonical, digest
+from robobench.lossless import Kept
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CLEAN = "clean"
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+Keep = Literal["fallen", "all"]  # whose pixels an attack leaves: those that fell, or all it worked on
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 
 
@@ -198,6 +200,8 @@ class Condition:
     worst_of: int = 1
     lower: tuple[str, ...] = ()
     companion: bool = False  # `clean@<label space>`: compared with a shift, never scored
+    check: str = field(default="", metadata={LATER: True})  # what it finds out about `checked`; never scored
+    checked: str = field(default="", metadata={LATER: True})  # the attack whose health it looks at
 
     @property
     def clean(self) -> bool:
@@ -246,6 +250,7 @@ class CellRows:
 
     cell: Cell
     rows: pa.Table
+    images: Kept | None = None  # of attacked images, where the run keeps them
 
 
 @dataclass(frozen=True)

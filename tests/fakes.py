@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robobench.contracts import Loss, SteppedAttack
 from robobench.draws import Draws
+from robobench.engine.stepped import ask
 from robobench.errors import ModelError
 from robobench.types import ImageBatch, LabelSpace, ModelCard
 
@@ -40,6 +41,9 @@ class FakeModel:
         self.calls.append(len(batch.pixels))
         logits = self._module(batch.pixels)
         return logits if self._space is None else self._space.answers(logits)
+
+    def read(self, outputs: Tensor) -> Tensor:
+        return outputs if self._space is None else self._space.answers(outputs)
 
     def gradient(self, batch: ImageBatch, loss: Loss) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -197,15 +201,18 @@ def run_stepped(
     batch: ImageBatch,
     draws: Draws,
     start: Tensor | None = None,
+    restart: int = 0,
 ) -> Tensor:
     """One restart of a stepped attack over a whole batch, to its last step: the plainest loop there is.
 
-    `start` replaces the pixels that the attack would begin with.
+    `start` replaces the pixels that the attack would begin with. Nobody is stopped.
     """
-    state = dict(attack.start(batch, draws))
+    with torch.no_grad():
+        logits = model(batch)
+    model = attack.within(model) if hasattr(attack, "within") else model
+    state = dict(attack.start(batch, logits, restart, draws))
     if start is not None:
         state["pixels"] = start
-    for _ in range(attack.steps):
-        _, gradient = model.gradient(batch.with_pixels(state["pixels"]), attack.loss)
-        state = dict(attack.step(batch, state, gradient))
-    return state["pixels"]
+    for _ in range(getattr(attack, "asks", attack.steps)):
+        state = dict(attack.step(batch, state, ask(attack, model, batch, state, attack.probe(batch, state))))
+    return state.get("best", state["pixels"])

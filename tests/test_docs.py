@@ -25,6 +25,7 @@ SECTIONS = {
     "DataPart": "data",
     "ViewPart": "view",
     "ModelPart": "models",
+    "MetricPart": "metrics",
     "PreparationPart": "preparations",
     "ConditionPart": "conditions",
     "StepPart": "conditions",

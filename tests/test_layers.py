@@ -15,8 +15,9 @@ PACKAGE = Path(robobench.__file__).parent
 # From the bottom to the top. What stands in one layer: single files of the lowest two may import each
 # other (without a circle), folders and the single files above may not.
 LAYERS = (
-    {"errors", "types", "keys", "draws", "specs", "stats"},
-    {"registry", "contracts", "images", "params", "filters", "warp", "colour", "codecs", "spectra", "fidelity"},
+    {"errors", "types", "keys", "draws", "specs", "stats", "lossless"},
+    {"registry", "contracts", "images", "params", "filters", "warp", "colour", "codecs", "spectra", "fidelity",
+     "losses", "norms", "randomness", "patches", "attention"},
     {"models", "data", "perturbations", "interventions", "attacks", "preparations", "analyses", "metrics",
      "formulas", "tasks"},
     {"suite", "store"},

@@ -17,6 +17,7 @@ from robobench.draws import Draws
 from robobench.errors import AttackError, BadParameter, RobobenchError, nearest
 from robobench.keys import digest
 from robobench.params import Radius, pixel_radius, read_radius
+from robobench.randomness import global_seed
 from robobench.registry import attacks
 from robobench.types import ImageBatch
 
@@ -211,7 +212,7 @@ class AnyTorchattack:
         options = dict(self.params) | ({} if self.eps is None else {"eps": self.eps})
         if self.attack in ("APGD", "APGDT", "FAB", "Square"):  # they seed torch themselves
             options["seed"] = seed % 2**31
-        with _own_randomness(seed), _frozen(model.module), torch.enable_grad():
+        with global_seed(seed), _frozen(model.module), torch.enable_grad():
             try:
                 attack = getattr(torchattacks, self.attack)(_logits_of(model, batch), **options)
                 found: Tensor = attack(batch.pixels, batch.labels)
@@ -329,28 +330,6 @@ def _logits_of(model: Model, batch: ImageBatch) -> nn.Module:
                 ) from error
 
     return Logits().eval()
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """torch's, numpy's and Python's global generators seeded for a while, then put back as they were."""
-    import random
-
-    import numpy as np
-    import torch
-
-    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = list(range(torch.cuda.device_count())) if in_use else []
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the package draws from it
-    try:
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed % 2**63)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from robobench.engine.resolve import (
     revisions,
     through_view,
 )
+from robobench.engine.splits import split
 from robobench.errors import RobobenchError, UnknownName, nearest
 from robobench.fidelity import psnr, ssim
 from robobench.keys import canonical
@@ -217,9 +218,7 @@ class _Work:
         levels: dict[str, list[tuple[Condition, tuple[Tile, ...]]]] = {}
         left_out: dict[str, str] = {}
         for condition in self.suite.conditions:
-            if condition.clean:
-                continue
-            if condition.data not in sets:
+            if condition.clean or condition.check or condition.data not in sets:
                 continue
             needs = next((s for s in condition.steps if s.kind != "perturbation"), None)
             if needs is not None and len(condition.steps) == 1 and condition.data == BASE:
@@ -272,7 +271,14 @@ class _Work:
         few = replace(data, order=tuple(ids))
         with Store.open(folder / "store", create=True).writing():
             prepared = Prepared(
-                resolved, Store.open(folder / "store"), who, few, self._frames(data), "cpu", load
+                resolved,
+                Store.open(folder / "store"),
+                who,
+                few,
+                self._frames(data),
+                "cpu",
+                load,
+                self._frames,
             )
             cell = Cell("preview", who, condition)
             prepared.ensure([cell], ids)
@@ -284,8 +290,14 @@ class _Work:
             models.append(identify(ModelEntry(self.model, trusted=True), allow_code=True))
         named = {e.model for e in self.suite.preparations} - {None, "self"}
         helpers = {str(spec): identify(ModelEntry(str(spec)), allow_code=False) for spec in named}
+        used = {p for s in condition.steps for p in s.inputs.values()}
+        splits = {
+            e.name: split(e, data, lambda asked: data_set(self.suite, asked))
+            for e in self.suite.preparations
+            if e.name in used and e.has_split
+        }
         resolved = Resolved(
-            self.suite, tuple(models), {data.name: data}, (condition,), helpers, revisions(self.suite)
+            self.suite, tuple(models), {data.name: data}, (condition,), helpers, revisions(self.suite), splits
         )
 
         def load(who: ModelId) -> Any:

@@ -1,17 +1,22 @@
 """`robobench zoo train`: the zoo's models from nothing, on real digits, the same from the same seed.
 
-All four see the same 4,000 digits under the same light augmentation, AdamW (Loshchilov & Hutter, 2019) and
+All see the same 4,000 digits under the same light augmentation, AdamW (Loshchilov & Hutter, 2019) and
 a one-cycle schedule (Smith & Topin, 2019). Two things are done for the transformers, which would need far
 more images otherwise: fixed sine-cosine positions to begin with and mean pooling (Beyer et al., "Better
 plain ViT baselines", 2022), and attention weights that start near the identity (Trockman & Kolter, "Mimetic
 initialization of self-attention layers", 2023).
+
+cnn-robust sees, instead of each augmented digit, the worst pixels around it (Madry et al., 2018); the
+radius grows from 0 over the first half of the steps, without which such training may not begin at all.
+PGD overrates it near the radius it was trained at: at 51/255 it leaves 90 % of the digits standing, Auto-PGD
+67 of 100; at 38/255 Auto-PGD on two losses and targets, then Square, leave 87 of 100.
 
 Each model is trained on one core, so its arithmetic does not depend on how many there are; several are
 trained at once.
 
 Shipped of each model is the one with the median held-out accuracy of seeds 0, 1 and 2, not the best: then
 another training is as likely to come out above as below it. Of 1,000 digits the three seeds got right: vit
-966, 976, 974; hybrid 977, 978, 980; resnet 983, 982, 982; mixer 967, 966, 965.
+966, 976, 974; hybrid 977, 978, 980; resnet 983, 982, 982; mixer 967, 966, 965; cnn-robust 979, 980, 983.
 """
 
 from __future__ import annotations
@@ -25,12 +30,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from robobench import registry
+from robobench.checks.adversarial_training import standing, worst
 from robobench.errors import StoreError, UnknownName, nearest
 from robobench.models import zoo
 from robobench.models.handle import Handle
@@ -65,12 +71,31 @@ class Recipe:
     shear: float = 0.1
 
 
-RECIPES = {
+@dataclass(frozen=True)
+class Hardened(Recipe):
+    """How a model is trained adversarially.
+
+    eps: the linf radius in [0, 1] pixel units. steps: of the search for the worst pixels, each stride x eps
+    long. ramp: the share of the training over which the radius grows to eps.
+    """
+
+    rate: float = 2e-3
+    smoothing: float = 0.0
+    eps: float = 51 / 255
+    steps: int = 5
+    stride: float = 0.5
+    ramp: float = 0.5
+
+
+RECIPES: dict[str, Recipe] = {
     "vit": Recipe(epochs=18),
     "hybrid": Recipe(epochs=8),
     "resnet": Recipe(epochs=6),
     "mixer": Recipe(epochs=10),
+    "cnn-robust": Hardened(epochs=12),
 }
+ATTACKED: dict[str, Any] = {"eps": 51 / 255, "steps": 50, "stride": 0.25, "restarts": 2}  # PGD, linf
+ATTACKED_DIGITS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +126,7 @@ def train(name: str, *, seed: int = 0, epochs: int | None = None, progress: Say 
         module = _fitted(name, recipe, seed, seen, progress)
         handle = Handle(f"zoo:{name}", zoo.described(module, name))
         hits = correct(handle, held)
-    low, high = (float(edge) for edge in wilson(hits, len(held.labels)))
+        attacked = _attacked(handle, held) if isinstance(recipe, Hardened) else {}
     record = {
         "name": name,
         "family": handle.card.family,
@@ -114,10 +139,8 @@ def train(name: str, *, seed: int = 0, epochs: int | None = None, progress: Say 
             "data": HELD_OUT,
             "n": len(held.labels),
             "revision": held.revision,
-            "correct": hits,
-            "accuracy": hits / len(held.labels),
-            "low": low,
-            "high": high,
+            **_share(hits, len(held.labels)),
+            **attacked,
         },
         "versions": {p: version(p) for p in ("robobench", "torch", "timm", "numpy")},
     }
@@ -159,6 +182,19 @@ def correct(handle: Handle, held: Digits) -> int:
     return int((torch.cat(found) == held.labels).sum())
 
 
+def _attacked(handle: Handle, held: Digits) -> dict[str, Any]:
+    """What stands of some held-out digits, every class among them, under PGD."""
+    rows = slice(None, None, max(len(held.labels) // ATTACKED_DIGITS, 1))
+    pixels, labels = held.pixels[rows], held.labels[rows]
+    stand = standing(lambda x: handle.raw(x.expand(-1, 3, -1, -1)), pixels, labels, **ATTACKED, seed=0)
+    return {"attacked": {**ATTACKED, "n": len(labels), **_share(stand, len(labels))}}
+
+
+def _share(hits: int, n: int) -> dict[str, Any]:
+    low, high = (float(edge) for edge in wilson(hits, n))
+    return {"correct": hits, "accuracy": hits / n, "low": low, "high": high}
+
+
 def digits(spec: str) -> Digits:
     """The images of a digits SPEC as one tensor."""
     import numpy as np
@@ -198,7 +234,7 @@ def _recipe(name: str, epochs: int | None) -> Recipe:
     if name not in RECIPES:
         raise UnknownName(f"the zoo has no model {name!r}; {nearest(name, RECIPES)}")
     recipe = RECIPES[name]
-    return Recipe(**{**asdict(recipe), "epochs": epochs}) if epochs else recipe
+    return replace(recipe, epochs=epochs) if epochs else recipe
 
 
 def _fitted(name: str, recipe: Recipe, seed: int, seen: Digits, progress: Say) -> nn.Module:
@@ -216,26 +252,35 @@ def _fitted(name: str, recipe: Recipe, seed: int, seen: Digits, progress: Say) -
     )
     module.train()
     for epoch in range(1, recipe.epochs + 1):
-        loss = _epoch(module, recipe, seen, draws, optimiser, schedule)
+        loss = _epoch(module, recipe, seen, draws, optimiser, schedule, steps)
         progress(f"zoo:{name}: epoch {epoch} of {recipe.epochs}, loss {loss:.3f}")
     return module.eval()
 
 
 def _epoch(
-    module: nn.Module, recipe: Recipe, seen: Digits, draws: Any, optimiser: Any, schedule: Any
+    module: nn.Module, recipe: Recipe, seen: Digits, draws: Any, optimiser: Any, schedule: Any, steps: int
 ) -> float:
     """One pass over the images in random order; a last short batch is left out. Gives the mean loss."""
     import torch
     from torch.nn.functional import cross_entropy
 
     mean, std = zoo.MEAN[0], zoo.STD[0]
+
+    def logits(pixels: Tensor) -> Any:
+        return module(pixels.sub(mean).div(std).expand(-1, 3, -1, -1))
+
     order = torch.randperm(len(seen.labels), generator=draws)
     losses = []
     for rows in torch.split(order, recipe.batch):
         if len(rows) < recipe.batch:
             break
-        pixels = augment(seen.pixels[rows], recipe, draws).sub(mean).div(std).expand(-1, 3, -1, -1)
-        loss: Any = cross_entropy(module(pixels), seen.labels[rows], label_smoothing=recipe.smoothing)
+        pixels, labels = augment(seen.pixels[rows], recipe, draws), seen.labels[rows]
+        if isinstance(recipe, Hardened):
+            eps = recipe.eps * min(1.0, schedule.last_epoch / (recipe.ramp * steps))
+            pixels = worst(
+                logits, pixels, labels, eps=eps, steps=recipe.steps, stride=recipe.stride, generator=draws
+            )
+        loss: Any = cross_entropy(logits(pixels), labels, label_smoothing=recipe.smoothing)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from robobench.cli import adversarial as adversarial_command
 from robobench.cli import boards, look, run, zoo
 from robobench.cli import doctor as doctor_command
 from robobench.cli import preview as preview_command
@@ -40,6 +41,7 @@ app.command("preview")(preview_command.preview)
 app.command("leaderboard")(boards.leaderboard)
 app.command("query")(boards.query)
 app.command("doctor")(doctor_command.doctor)
+app.command("adversarial")(adversarial_command.adversarial)
 app.add_typer(zoo.app, name="zoo")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -46,6 +46,15 @@ AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Let code that a suite file names run (file.py:factory).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+KeepImages = Annotated[
+    Literal["fallen", "all"] | None,
+    typer.Option(
+        "--keep-images",
+        help="Store the pixels of attacked images beside their rows: of those that fell, or of all. "
+        "No number changes; `robobench adversarial SUITE` shows them.",
+    ),
+]
 
 RESULTS = Path("results")
 

@@ -32,6 +32,7 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failure instead of going on.")
     ] = False,
+    keep_images: options.KeepImages = None,
     allow_code: options.AllowCode = False,
     json: options.Json = False,
 ) -> int:
@@ -45,11 +46,13 @@ def run(
     from robobench.engine.local import usable_device
     from robobench.store import Store
 
-    chosen = _suite(suite, set_)
+    chosen = read_suite(suite, set_)
     store = Store.open(out, create=True)
-    resolved = _resolve(chosen, model, data, limit, allow_code, store)
+    resolved = resolved_suite(chosen, model, data, limit, allow_code, store)
     if not json:
         _say_what(resolved)
+    if keep_images is not None:
+        _say_what_lacks_images(resolved, store)
     with Bar() as progress:
         results = api.execute(
             resolved,
@@ -59,6 +62,7 @@ def run(
             batch_size=batch_size,
             fail_fast=fail_fast,
             progress=progress,
+            keep_images=keep_images,
         )
     return _finish(results, json=json)
 
@@ -78,9 +82,9 @@ def plan(
     from robobench.engine.resolve import cells
     from robobench.store import Store
 
-    chosen = _suite(suite, set_)
+    chosen = read_suite(suite, set_)
     store = Store.open(out) if (out / "robobench.json").is_file() else None
-    resolved = _resolve(chosen, model, data, limit, allow_code, store)
+    resolved = resolved_suite(chosen, model, data, limit, allow_code, store)
     found = cells(resolved)
     have = store.have(c.key for c in found) if store else {}
     planned = make_plan(resolved, have)
@@ -104,13 +108,14 @@ def plan(
     return ExitCode.OK
 
 
-def _suite(name: str, pairs: list[str] | None) -> Suite:
+def read_suite(name: str, pairs: list[str] | None) -> Suite:
+    """A suite with the settings of the command line."""
     from robobench.suite.load import load_suite
 
     return load_suite(name, options.settings(pairs))
 
 
-def _resolve(
+def resolved_suite(
     suite: Suite,
     models: list[str] | None,
     data: str | None,
@@ -118,6 +123,7 @@ def _resolve(
     allow_code: bool,
     store: Store | None,
 ) -> Resolved:
+    """A suite with the models and data of the command line."""
     from robobench.engine.resolve import resolve
     from robobench.suite.suite import ModelEntry
 
@@ -151,6 +157,16 @@ def _say_what(resolved: Resolved) -> None:
     typer.echo(f"{suite.title}", err=True)
     models, conditions = count(len(resolved.models), "model"), count(len(resolved.conditions), "condition")
     typer.echo(f"{models}, {conditions}; images: {sizes}", err=True)
+
+
+def _say_what_lacks_images(resolved: Resolved, store: Store) -> None:
+    """Rows from before, whose images were not kept: they stay as they are."""
+    from robobench.checks.adversarial import survey
+    from robobench.cli.adversarial import lacking_line
+
+    for stock in survey(resolved, store):
+        if stock.lacking:
+            typer.secho(lacking_line(stock), fg="yellow", err=True)
 
 
 def _finish(results: Results, *, json: bool) -> int:

@@ -14,13 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from robobench.keys import plain
-from robobench.leaderboard.text import DASH, number
+from robobench.leaderboard.matrix import matrices
+from robobench.leaderboard.text import DASH, MARK, mark, mark_rule, marks, number
 
 if TYPE_CHECKING:
     from robobench.api import Results
     from robobench.engine.plan import Plan
     from robobench.engine.resolve import Resolved
     from robobench.leaderboard.board import Entry, Leaderboard
+    from robobench.leaderboard.matrix import Matrix
     from robobench.registry import Plugin
     from robobench.suite.suite import Suite
     from robobench.types import Score
@@ -75,7 +77,32 @@ def board_table(board: Leaderboard) -> None:
         notes.append("Ranks like 1-2 are ties: these images cannot tell the models apart.")
     if any(entry.rank is None for entry in board.entries):
         notes.append("A model without a rank is incomplete.")
+    if mark_rule(board):
+        notes.append(mark_rule(board))
     console.print(" ".join(notes), style="dim")
+    _doubts(console, board)
+    for matrix in matrices(board):
+        _matrix_table(console, matrix)
+
+
+def _doubts(console: Console, board: Leaderboard) -> None:
+    """What is the matter with the attacks, one line a model and reason."""
+    for entry in board.entries:
+        for said in dict.fromkeys(h.said for h in entry.health if not h.ok):
+            console.print(_clean(f"{MARK} {entry.name}: {said}"), style="yellow")
+
+
+def _matrix_table(console: Console, matrix: Matrix) -> None:
+    """One rate of transferred images: a line for each source, a column for each target."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold underline")
+    for head in ("source", *matrix.targets):
+        table.add_column(_clean(head), justify="left" if head == "source" else "right")
+    for i, source in enumerate(matrix.sources):
+        scores = [matrix.score(i, j) for j in range(len(matrix.targets))]
+        table.add_row(_clean(source), *(DASH if s is None else _percent(s) for s in scores))
+    console.print()
+    console.print(_clean(f"{matrix.rate} ({matrix.sign}): {matrix.title}"), style="italic")
+    console.print(table)
 
 
 def _score_note(board: Leaderboard) -> list[str]:
@@ -99,13 +126,24 @@ def _board_row(board: Leaderboard, entry: Entry) -> list[str]:
         _percent(entry.cells[r.condition].score(metric)) if r.condition in entry.cells else DASH
         for r in board.references
     ]
-    ladders = [_percent(entry.ladders[la.name]) if la.name in entry.ladders else DASH for la in board.ladders]
+    ladders = [
+        _percent(entry.ladders[la.name]) + mark(entry, la.levels) if la.name in entry.ladders else DASH
+        for la in board.ladders
+    ]
     rank = DASH if entry.rank is None else "-".join(str(r) for r in dict.fromkeys(entry.rank))
     total = entry.score
     interval = (
         DASH if total.low != total.low else f"{_percent(total, total.low)}{DASH}{_percent(total, total.high)}"
     )
-    return [rank, _clean(entry.name), entry.family or "", *cells, *ladders, _percent(total), interval]
+    return [
+        rank,
+        _clean(entry.name),
+        entry.family or "",
+        *cells,
+        *ladders,
+        _percent(total) + marks(board, entry),
+        interval,
+    ]
 
 
 def _percent(score: Score, value: float | None = None) -> str:

@@ -40,7 +40,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of the initial weights, the batches and the augmentation.")] = 0,
     json: options.Json = False,
 ) -> int:
-    """Train the models again on the 4,000 training digits: about two minutes on two cores.
+    """Train the models again on the 4,000 training digits: about four minutes on two cores.
 
     The result can be used as zoo:NAME?checkpoint=DIR/NAME.safetensors.
     """

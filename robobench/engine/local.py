@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -17,10 +17,17 @@ from robobench.engine.plan import Plan
 from robobench.engine.prepare import Prepared
 from robobench.engine.provenance import provenance
 from robobench.engine.resolve import DataSet, Resolved
-from robobench.engine.sweep import PROBABILITIES, Bench, failure, look_like_probabilities, sweep
+from robobench.engine.sweep import PROBABILITIES, Bench, are_probabilities, failure, sweep
 from robobench.errors import ModelError, RobobenchError, StoreError, Unsupported
 from robobench.store import Store
-from robobench.types import CellFailure, CellRows, ModelId, View, WorkItem
+from robobench.types import Cell, CellFailure, CellRows, Keep, ModelId, View, WorkItem
+
+REPEATS = 1e-4  # how far the logits of the same images may lie apart from one pass to the next
+RANDOM = (
+    "its answers to the same images change from one pass to the next: rows do not repeat, and an image that "
+    "falls by chance counts as fallen; if it is meant to be random, attack it with `eot` (gradient.pgd) or "
+    "autoattack.rand"
+)
 
 
 class Progress(Protocol):
@@ -64,7 +71,8 @@ class Local:
     """The executor of one machine.
 
     device: `cpu`, `cuda`, `cuda:1`, `mps`. batch_size: images of a passive forward pass; no number
-    depends on it. fail_fast: stop at the first failure instead of going on with the rest.
+    depends on it. fail_fast: stop at the first failure instead of going on with the rest. keep: the pixels of
+    which attacked images are stored with their rows.
     """
 
     resolved: Resolved
@@ -73,6 +81,7 @@ class Local:
     device: str
     batch_size: int = 64
     fail_fast: bool = False
+    keep: Keep | None = None
     progress: Progress = field(default_factory=Silent)
     cache: Path | None = field(default_factory=cache_folder)
     frames: dict[tuple[str, View], Frames] = field(default_factory=dict)
@@ -83,7 +92,7 @@ class Local:
         outcome = Outcome()
         self.progress.begin(plan.cost)
         try:
-            with _repeatable():
+            with repeatable():
                 for model, items in groupby(plan.items, key=lambda i: i.model):
                     self._model(model, list(items), outcome)
                     if self.fail_fast and outcome.broken:
@@ -95,7 +104,7 @@ class Local:
     def _model(self, model: ModelId, items: list[WorkItem], outcome: Outcome) -> None:
         self.progress.model(model.name)
         try:
-            loaded = self._load(model)
+            loaded = self.load(model)
         except StoreError:
             raise
         except Exception as error:
@@ -107,7 +116,7 @@ class Local:
             if self.fail_fast and outcome.broken:
                 return
 
-    def _load(self, model: ModelId) -> LoadedModel:
+    def load(self, model: ModelId) -> LoadedModel:
         """Load a model; its weights must be those of the rows that the store has of it."""
         known = [*self.resolved.models, *self.resolved.helpers.values()]
         loaded = next(m for m in known if m.id.digest == model.digest).load(self.device)
@@ -123,17 +132,7 @@ class Local:
     def _item(self, item: WorkItem, model: LoadedModel, outcome: Outcome) -> None:
         data = self.resolved.data[item.data]
         try:
-            frames = self._frames(data, model)
-            shown = self._at_its_size(model, data, frames, item.ids) if data.sized else model
-            prepared = Prepared(
-                self.resolved, self.store, item.model, data, frames, self.device,
-                lambda who: shown if who.digest == item.model.digest else self._load(who),
-            )  # fmt: skip
-            prepared.ensure(item.cells, item.ids)
-            bench = Bench(
-                shown, data, frames, self.task, self.resolved.suite.seed, self.resolved.suite.lot,
-                self.device, self.batch_size, prepared.inputs,
-            )  # fmt: skip
+            bench, prepared = self.bench(model, item.model, data, item.cells, item.ids)
             self._warn(item, bench, outcome)
             results = list(sweep(item, bench))
         except StoreError:
@@ -142,9 +141,28 @@ class Local:
             self._fail(item, error, outcome)
             return
         self._commit(item, results, model, outcome)
-        if frames.undecodable:
-            self.store.exclude(data.revision, frames.undecodable)
-            outcome.undecodable.update(frames.undecodable)
+        for revision, gone in {**prepared.undecodable, data.revision: bench.frames.undecodable}.items():
+            if gone:
+                self.store.exclude(revision, gone)
+                outcome.undecodable.update(gone)
+
+    def bench(
+        self, model: LoadedModel, who: ModelId, data: DataSet, cells: Sequence[Cell], ids: tuple[str, ...]
+    ) -> tuple[Bench, Prepared]:
+        """What work on some cells and images of one model and data set needs, preparations made."""
+        frames = self._frames(data, model)
+        shown = self._at_its_size(model, data, frames, ids) if data.sized else model
+        prepared = Prepared(
+            self.resolved, self.store, who, data, frames, self.device,
+            lambda other: shown if other.digest == who.digest else self.load(other),
+            lambda split: self._frames(split, model),
+        )  # fmt: skip
+        prepared.ensure(cells, ids)
+        bench = Bench(
+            shown, data, frames, self.task, self.resolved.suite.seed, self.resolved.suite.lot,
+            self.device, self.batch_size, prepared.inputs, self.keep,
+        )  # fmt: skip
+        return bench, prepared
 
     def _warn(self, item: WorkItem, bench: Bench, outcome: Outcome) -> None:
         """Look once at a model's first answers for what rows do not show. What fails, fails in the sweep."""
@@ -154,8 +172,12 @@ class Local:
         self.looked_at.add(name)
         with suppress(Exception):
             few = next(batches(bench.frames, item.ids[:2], bench.data.labels, 2, self.device))
-            if look_like_probabilities(predict(bench.read, few, range(len(few)), 2)):
-                outcome.warnings[name] = PROBABILITIES
+            one, two = (predict(bench.read, few, range(len(few)), 2) for _ in range(2))
+            said = [PROBABILITIES] if bool(are_probabilities(one).all()) else []
+            if float((one - two).abs().max()) > REPEATS:
+                said.append(RANDOM)
+            if said:
+                outcome.warnings[name] = "; ".join(said)
 
     def _commit(
         self, item: WorkItem, results: list[CellRows | CellFailure], model: LoadedModel, outcome: Outcome
@@ -167,7 +189,8 @@ class Local:
             written = replace(item, missing=kept, cells=tuple(r.cell for r in done))
             record = provenance(self.resolved, item.model, model.card, item.data, self.device)
             record["model"]["warning"] = outcome.warnings.get(item.model.name)
-            self.store.put(written, [r.rows for r in done], record)
+            images = {r.cell.key: r.images for r in done if r.images is not None}
+            self.store.put(written, [r.rows for r in done], record, images if self.keep else None)
             outcome.rows += sum(len(ids) for ids in kept.values())
         for entry in failed:
             self.store.put_failure(entry)
@@ -214,7 +237,7 @@ class Local:
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
+def repeatable() -> Iterator[None]:
     """Float arithmetic that repeats: no TF32, no autotuned kernels, while a run lasts."""
     import torch
 

@@ -6,12 +6,12 @@ and whoever has fallen, so that an attack's rows are the same on one machine at 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from robobench.contracts import Loss, Model, SteppedAttack, Task
+from robobench.contracts import Loss, Model
 from robobench.draws import Draws
 from robobench.errors import AttackError
 from robobench.types import ImageBatch
@@ -28,8 +28,20 @@ class Attacked:
 
     pixels: Tensor
     queries: Tensor  # forward passes
-    grad_zero: Tensor  # share of the steps whose gradient was zero everywhere; NaN where not known
-    loss_gain: Tensor  # loss at the last gradient minus loss at the first; NaN where not known
+    grad_zero: Tensor  # share of the steps whose gradient was zero everywhere; NaN where there was none
+    loss_gain: Tensor  # largest loss that was seen minus the first; NaN where not known
+    fell: Tensor  # bool: the attack saw the model wrong about these pixels; False where it did not look
+    stage: Tensor  # which attack of an ensemble the image fell to, 0 for the first; -1 while it stands
+    blind: Tensor  # bool: it fell to a stage without gradients, after one with gradients had failed
+
+    def select(self, rows: Sequence[int]) -> Attacked:
+        """Some of the images, in the given order."""
+        import torch
+
+        at = torch.as_tensor(list(rows), dtype=torch.int64)
+        place = at.to(self.pixels.device)
+        parts = (self.queries, self.grad_zero, self.loss_gain, self.fell, self.stage, self.blind)
+        return Attacked(self.pixels[place], *(p[at] for p in parts))
 
 
 def padded(rows: Sequence[int], lot: int) -> Iterator[tuple[list[int], int]]:
@@ -50,18 +62,6 @@ def predict(model: Model, batch: ImageBatch, rows: Sequence[int], lot: int) -> T
     return torch.cat(found)
 
 
-def run_attack(
-    attack: Any, model: Model, batch: ImageBatch, rows: Sequence[int], draws: Draws, lot: int, task: Task
-) -> Attacked:
-    """Attack the given rows of a batch. Raises AttackError when a result leaves budget or range."""
-    if isinstance(attack, SteppedAttack):
-        result = _Stepped(attack, model, batch, draws, lot, task).run(rows)
-    else:
-        result = _whole_lots(attack, model, batch, rows, draws, lot)
-    check_budget(attack, batch.select(rows).pixels, result.pixels)
-    return result
-
-
 def check_budget(attack: Any, clean: Tensor, pixels: Tensor) -> None:
     """Raise AttackError unless every image is finite, in [0, 1] and inside the attack's budget."""
     import torch
@@ -75,186 +75,110 @@ def check_budget(attack: Any, clean: Tensor, pixels: Tensor) -> None:
     if attack.norm is None:
         return
     reached = float(distance(clean, pixels, attack.norm).max())
-    slack = TOLERANCE * (1 if attack.norm == "linf" else max(1.0, attack.eps))
-    if reached > attack.eps + slack:
+    if reached > attack.eps + slack(attack):
         raise AttackError(
             f"{name}: moved an image by {reached:.8g} in {attack.norm}, budget {attack.eps:.8g}"
         )
 
 
+def within_budget(attack: Any, clean: Tensor, pixels: Tensor) -> Tensor:
+    """(b,) bool: the pixels are finite, in [0, 1] and inside the attack's budget; all of them without one."""
+    import torch
+
+    flat = pixels.flatten(1)
+    fine = torch.isfinite(flat).all(dim=1) & (flat.amin(dim=1) >= -TOLERANCE)
+    fine &= flat.amax(dim=1) <= 1 + TOLERANCE
+    if attack.norm is None:
+        return fine
+    fine &= distance(clean, pixels, attack.norm) <= attack.eps + slack(attack)
+    return fine
+
+
+def slack(attack: Any) -> float:
+    """How far rounding may take an image over its budget."""
+    return TOLERANCE * (max(1.0, attack.eps) if attack.norm in ("l2", "l1") else 1)
+
+
 def distance(clean: Tensor, pixels: Tensor, norm: str) -> Tensor:
-    """(b,) distance in [0, 1] pixel units: `linf` over all values, `l2` of the whole image."""
-    gap = (pixels - clean).flatten(1)
-    return gap.abs().amax(dim=1) if norm == "linf" else gap.double().norm(dim=1).float()
+    """(b,) distance of images by `linf`, `l2`, `l1` (over all values) or `l0` (share of changed pixels)."""
+    gap = pixels - clean
+    size: Tensor
+    if norm == "l0":
+        size = (gap != 0).any(dim=1).flatten(1).float().mean(dim=1)
+    elif norm == "linf":
+        size = gap.flatten(1).abs().amax(dim=1)
+    else:
+        size = gap.flatten(1).double().norm(p=int(norm[1:]), dim=1).float()
+    return size
 
 
-def _whole_lots(
+def run_whole(
     attack: Any, model: Model, batch: ImageBatch, rows: Sequence[int], draws: Draws, lot: int
 ) -> Attacked:
-    """An attack that cannot be stopped early runs on the same lots whoever stands in them."""
+    """An attack that cannot be stopped early runs on the same lots whoever stands in them.
+
+    One that attacks each image alone is given the images that stand and no others.
+    """
     import torch
 
     wanted = set(rows)
     parts: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
-    for members, real in padded(range(len(batch)), lot):
-        if not wanted.intersection(members[:real]):
+    alone = getattr(attack, "alone", False)
+    for members, real in padded(rows if alone else range(len(batch)), lot):
+        if alone:
+            del members[real:]
+        elif not wanted.intersection(members[:real]):
             continue
         counted = _Counted(model)
         inside = batch.select(members)
         found = attack(counted, inside, draws.select(inside.ids))
         if found.shape != inside.pixels.shape:
             raise AttackError(f"{type(attack).__name__}: gave pixels of shape {tuple(found.shape)}")
+        asked = counted.queries(inside.ids)
         for place in range(real):
             parts[members[place]] = found[place].detach()
-            counts[members[place]] = counted.passes
+            counts[members[place]] = asked[place]
     pixels = torch.stack([parts[r] for r in rows])
     unknown = torch.full((len(rows),), float("nan"))
-    return Attacked(pixels, torch.tensor([counts[r] for r in rows]), unknown, unknown)
+    fell = torch.zeros(len(rows), dtype=torch.bool)
+    stage = torch.full((len(rows),), -1)
+    queries = torch.tensor([counts[r] for r in rows])
+    return Attacked(pixels, queries, unknown, unknown, fell, stage, torch.zeros_like(fell))
 
 
 @dataclass
 class _Counted:
-    """A model that counts its forward passes."""
+    """A model that counts what it is asked about, image by image."""
 
     inner: Model
-    passes: int = 0
+    named: Counter[str] = field(default_factory=Counter)
+    unnamed: int = 0  # questions that do not say which image they are about
 
     @property
     def module(self) -> Any:
         return self.inner.module
 
     def __call__(self, batch: ImageBatch) -> Tensor:
-        self.passes += 1
+        self._note(batch)
         return self.inner(batch)
 
     def gradient(self, batch: ImageBatch, loss: Loss) -> tuple[Tensor, Tensor]:
-        self.passes += 1
+        self._note(batch)
         return self.inner.gradient(batch, loss)
+
+    def queries(self, ids: Sequence[str]) -> list[int]:
+        """For each image of a lot; one that fills it up several times has its share, rounded up."""
+        copies = Counter(ids)
+        common = -(-self.unnamed // len(ids))
+        return [-(-self.named[i] // copies[i]) + common for i in ids]
+
+    def _note(self, batch: ImageBatch) -> None:
+        self.named.update(batch.ids)
+        self.unnamed += len(batch.pixels) - len(batch.ids)
+
+    def read(self, outputs: Tensor) -> Tensor:
+        return self.inner.read(outputs)
 
     def taps(self, *names: str) -> Any:
         return self.inner.taps(*names)
-
-
-@dataclass
-class _Slot:
-    """A place in the lot: which row of the batch, its restart, and how far it is."""
-
-    row: int
-    restart: int
-    step: int = 0
-
-
-@dataclass
-class _Stepped:
-    """A stepped attack over many images. A place is given to the next image as soon as it is free."""
-
-    attack: SteppedAttack
-    model: Model
-    batch: ImageBatch
-    draws: Draws
-    lot: int
-    task: Task
-    state: dict[str, Tensor] = field(default_factory=dict)
-    slots: list[_Slot | None] = field(default_factory=list)
-
-    def run(self, rows: Sequence[int]) -> Attacked:
-        import torch
-
-        n = len(self.batch)
-        self.best = self.batch.pixels.clone()
-        self.queries = torch.zeros(n, dtype=torch.int64)
-        self.gradients = torch.zeros(n, dtype=torch.int64)
-        self.zeros = torch.zeros(n)
-        self.first = torch.full((n,), float("nan"))
-        self.last = torch.full((n,), float("nan"))
-        self.waiting = deque((row, 0) for row in rows)
-        self.slots = [None] * self.lot
-        self.finished: list[tuple[_Slot, Tensor]] = []
-        while self._fill():
-            self._advance()
-            self._judge(final=False)
-        index = torch.as_tensor(list(rows), dtype=torch.int64)
-        share = self.zeros / self.gradients.clamp(min=1)
-        share[self.gradients == 0] = float("nan")
-        place = index.to(self.best.device)
-        return Attacked(self.best[place], self.queries[index], share[index], (self.last - self.first)[index])
-
-    def _fill(self) -> bool:
-        """Give free places to waiting images; False when nothing is left to do."""
-        free = [k for k, slot in enumerate(self.slots) if slot is None]
-        while free and self.waiting:
-            restart = self.waiting[0][1]
-            group: list[int] = []
-            while self.waiting and self.waiting[0][1] == restart and len(group) < len(free):
-                group.append(self.waiting.popleft()[0])
-            self._start(group, restart, [free.pop(0) for _ in group])
-        if all(slot is None for slot in self.slots):
-            self._judge(final=True)
-            return bool(self.waiting) and self._fill()
-        return True
-
-    def _start(self, rows: list[int], restart: int, places: list[int]) -> None:
-        images = self.batch.select(rows)
-        started = self.attack.start(images, self.draws.select(images.ids).at(restart))
-        for name, values in started.items():
-            if name not in self.state:
-                self.state[name] = values[:1].expand(self.lot, *values.shape[1:]).clone()
-            self.state[name][places] = values
-        for place, row in zip(places, rows, strict=True):
-            self.slots[place] = _Slot(row, restart)
-
-    def _advance(self) -> None:
-        """One forward and one backward pass over the lot, and one step of those that still stand."""
-        filler = next(slot for slot in self.slots if slot is not None)
-        origin = self.batch.select([(slot or filler).row for slot in self.slots])
-        at = ImageBatch(self.state["pixels"], origin.ids, origin.labels, origin.inputs)
-        logits, gradient = self.model.gradient(at, self.attack.loss)
-        down = self.task.fallen(logits, at.labels).tolist()
-        flat = (gradient.flatten(1) == 0).all(dim=1).tolist()
-        loss = self.attack.loss(logits, at.labels).detach().float().tolist()
-        following = self.attack.step(origin, self.state, gradient)
-        for place, slot in enumerate(self.slots):
-            if slot is not None:
-                self._note(slot, flat[place], loss[place])
-                if down[place]:
-                    self._keep(slot, self.state["pixels"][place])
-                    self.slots[place] = None
-        self.state = {name: values.detach().clone() for name, values in following.items()}
-        for place, slot in enumerate(self.slots):
-            if slot is not None:
-                slot.step += 1
-                if slot.step >= self.attack.steps:
-                    self.finished.append((slot, self.state["pixels"][place].clone()))
-                    self.slots[place] = None
-
-    def _note(self, slot: _Slot, flat: bool, loss: float) -> None:
-        row = slot.row
-        self.queries[row] += 1
-        self.gradients[row] += 1
-        self.zeros[row] += flat
-        if self.first[row].isnan():
-            self.first[row] = loss
-        self.last[row] = loss
-
-    def _keep(self, slot: _Slot, pixels: Tensor) -> None:
-        self.best[slot.row] = pixels
-
-    def _judge(self, *, final: bool) -> None:
-        """Look at finished images, a whole lot at a time; who stands gets the restarts that are left."""
-        import torch
-
-        while len(self.finished) >= self.lot or (final and self.finished):
-            group = self.finished[: self.lot]
-            del self.finished[: self.lot]
-            full = (group * self.lot)[: self.lot]
-            images = self.batch.select([slot.row for slot, _ in full])
-            with torch.no_grad():
-                logits = self.model(images.with_pixels(torch.stack([p for _, p in full])))
-            down = self.task.fallen(logits, images.labels).tolist()
-            for (slot, pixels), fell in zip(group, down, strict=False):
-                self.queries[slot.row] += 1
-                if fell or slot.restart == 0:
-                    self._keep(slot, pixels)
-                if not fell and slot.restart + 1 < self.attack.restarts:
-                    self.waiting.append((slot.row, slot.restart + 1))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from robobench.contracts import SteppedAttack
+from robobench.contracts import Ensemble, SteppedAttack
 from robobench.engine.resolve import Resolved, cells
 from robobench.registry import instance_of
 from robobench.types import Cell, Condition, WorkItem
@@ -96,13 +96,21 @@ def _items(
             ids=images,
             cells=needed,
             missing={c.key: lacking[c.key] for c in left},
-            cost=sum(price(c.condition) for c in needed) * len(images),
+            cost=sum(price(c.condition) * len(_asked(c, needed, lacking)) for c in needed),
         )
+
+
+def _asked(cell: Cell, cells: Iterable[Cell], lacking: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The images a cell is computed for: its own, and those of the cells that inherit its failures."""
+    return frozenset().union(*(lacking[c.key] for c in cells if c.key == cell.key or cell.key in c.lower))
 
 
 def _needs_whole_lots(condition: Condition) -> bool:
     """Whether an image's result depends on its company: then the company is fixed, limit or not."""
-    return condition.attack is not None and not isinstance(instance_of(condition.attack), SteppedAttack)
+    if condition.attack is None:
+        return False
+    attack = instance_of(condition.attack)
+    return not (isinstance(attack, SteppedAttack | Ensemble) or getattr(attack, "alone", False))
 
 
 def _reach(group: list[Cell], order: tuple[str, ...]) -> int:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from robobench.engine.provenance import versions
 from robobench.engine.resolve import Resolved, cells
-from robobench.suite.suite import BASE, ScoreSpec
+from robobench.keys import canonical, plain
+from robobench.registry import find_preparation
+from robobench.specs import public_path
+from robobench.suite.expand import SELF
+from robobench.suite.suite import BASE, PreparationEntry, ScoreSpec
 from robobench.types import Condition, Json, Step, Yardstick, finite
 
-FORMAT = 2
+FORMAT = 3
+_RADII = ("eps", "alpha")  # parameters that are written in steps of 8 bits
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,15 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class SourceRecord:
+    """The model that a condition's images were made against, where it is named, and how they were made."""
+
+    model: str
+    digest: str
+    made: str
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """Everything a board needs besides the rows. `turn` grows with each run, the newest has the largest."""
 
@@ -60,6 +74,7 @@ class RunRecord:
     models: tuple[ModelRecord, ...]
     command: str
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)  # by condition
+    sources: Mapping[str, SourceRecord] = field(default_factory=dict)  # by condition
     turn: int = 0
     format: int = FORMAT
 
@@ -108,7 +123,40 @@ def record_of(resolved: Resolved, command: str) -> RunRecord:
             for m in resolved.models
         ),
         command=command,
+        sources=_sources(resolved),
     )
+
+
+def _sources(resolved: Resolved) -> dict[str, SourceRecord]:
+    """Of conditions whose perturbations show what a named model was used to make."""
+    entries = {e.name: e for e in resolved.suite.preparations if e.model not in (None, SELF)}
+    found = {}
+    for condition in resolved.conditions:
+        steps = [s for s in condition.steps if s.kind == "perturbation"]
+        used = [entries[name] for s in steps for name in s.inputs.values() if name in entries]
+        if used:
+            who = resolved.helpers[str(used[0].model)].id
+            found[condition.name] = SourceRecord(who.name, who.digest, _made(used[0]))
+    return found
+
+
+def _made(entry: PreparationEntry) -> str:
+    """A preparation in words: its name, and the parameters that are not at their defaults."""
+    options = fields(find_preparation(entry.plugin).cls)
+    usual = {f.name: plain(f.default) for f in options if f.default is not MISSING}
+    said = [f"{k}: {_said(k, v)}" for k, v in entry.params.items() if k not in usual or v != usual[k]]
+    if entry.data is not None:
+        said.append(f"on {public_path(entry.data.title)}")
+    return f"{entry.plugin} v{entry.version}" + (f" ({', '.join(said)})" if said else "")
+
+
+def _said(name: str, value: Json) -> str:
+    """A radius in steps of 8 bits, as it is mostly written; everything else as it is."""
+    if name in _RADII and isinstance(value, float):
+        steps = round(value * 255)
+        if steps and math.isclose(value * 255, steps):
+            return f"{steps}/255"
+    return value if isinstance(value, str) else canonical(value)
 
 
 def to_json(record: RunRecord) -> dict[str, Any]:
@@ -145,6 +193,7 @@ def from_json(content: Mapping[str, Any]) -> RunRecord:
         data[given["name"]] = DataRecord(**{**given, "order": order, "excluded": excluded})
     values["data"] = tuple(data.values())
     values["models"] = tuple(ModelRecord(**m) for m in values["models"])
+    values["sources"] = {n: SourceRecord(**s) for n, s in values.get("sources", {}).items()}
     values["yardsticks"] = {
         n: Yardstick(math.inf if y["psnr"] is None else y["psnr"],
                      math.nan if y["ssim"] is None else y["ssim"], y["images"])

@@ -11,6 +11,8 @@ from typing import Any
 from robobench import registry
 from robobench.contracts import DataSource, LoadedModel
 from robobench.draws import image_key
+from robobench.engine.demands import check_demands, check_extra
+from robobench.engine.splits import check_apart, split
 from robobench.errors import DataError, ModelError
 from robobench.keys import digest
 from robobench.specs import parse_spec, public_path
@@ -81,6 +83,7 @@ class Resolved:
     conditions: tuple[Condition, ...]
     helpers: Mapping[str, ResolvedModel]  # models that only preparations name, by SPEC
     revisions: Mapping[str, str] = field(default_factory=dict)  # of the files that preparations read
+    splits: Mapping[str, DataSet] = field(default_factory=dict)  # what preparations of a split are made from
 
     def ids(self, condition: Condition) -> tuple[str, ...]:
         return self.data[condition.data].prefix(condition.limit)
@@ -89,12 +92,23 @@ class Resolved:
     def fingerprint(self) -> str:
         """What must be equal for two results to stand on one board."""
         sets = {n: [d.identity, digest(d.ids)] for n, d in self.data.items()}
-        return digest(self.suite.digest, sets, PRECISION)
+        made_from = {f"preparation {n}": [d.identity, digest(d.ids)] for n, d in self.splits.items()}
+        return digest(self.suite.digest, sets | made_from, PRECISION)
+
+    def made_from(self, entry: PreparationEntry, data: DataSet) -> DataSet:
+        """The images a preparation is made from when it is used on these: its split, seen as they are."""
+        split = self.splits.get(entry.name)
+        if split is None:
+            return data
+        return replace(split, view=data.view, sized=True) if data.sized else split
 
     def preparation_key(self, entry: PreparationEntry, model: ModelId, data: DataSet) -> str:
         """Digest of what a preparation depends on; one over a whole split depends on its images too."""
+        data = self.made_from(entry, data)
         who = None if entry.model is None else self.preparing_model(entry, model).digest
-        split = None if registry.preparations.get(entry.plugin).cls.per_image else digest(data.ids)
+        if data.view is None and who != model.digest:  # it sees images as the evaluated model does
+            who = digest(who, model.digest)
+        split = None if per_image(entry) else digest(data.ids)
         suite = self.suite
         params = entry.params
         if entry.name in self.revisions:  # what is in the files counts, not where they lie
@@ -132,14 +146,29 @@ def resolve(
         else:
             sets[entry.name] = data_set(suite, entry, data, limit, excluded)
     conditions = _with_companions(suite, sets)
+    check_demands(conditions, {n: d.space for n, d in sets.items()})
+    for made in suite.preparations:
+        check_extra(registry.find_preparation(made.plugin).cls, f"preparation {made.name!r}: {made.plugin}")
     named = {p.model for p in suite.preparations} - {None, SELF}
     helpers = {str(spec): identify(ModelEntry(str(spec)), allow_code) for spec in named}
-    return Resolved(suite, found, sets, conditions, helpers, revisions(suite))
+    own = {
+        entry.name: split(entry, sets[BASE], lambda asked: data_set(suite, asked, excluded=excluded))
+        for entry in suite.preparations
+        if entry.has_split
+    }
+    check_apart(own, sets, conditions)
+    return Resolved(suite, found, sets, conditions, helpers, revisions(suite), own)
 
 
 def preparation(entry: PreparationEntry) -> Any:
     """A preparation, with the environment variables in its parameters looked up."""
-    return registry.preparations.build(entry.plugin, substitute(entry.params), strict=False)
+    return registry.build_preparation(entry.plugin, substitute(entry.params), strict=False)
+
+
+def per_image(entry: PreparationEntry) -> bool:
+    """Whether a preparation makes something for each image; an attack does."""
+    plugin = registry.find_preparation(entry.plugin)
+    return plugin.kind == registry.attacks.kind or bool(plugin.cls.per_image)
 
 
 def revisions(suite: Suite) -> dict[str, str]:
@@ -147,7 +176,7 @@ def revisions(suite: Suite) -> dict[str, str]:
     return {
         entry.name: str(preparation(entry).revision())
         for entry in suite.preparations
-        if hasattr(registry.preparations.get(entry.plugin).cls, "revision")
+        if hasattr(registry.find_preparation(entry.plugin).cls, "revision")
     }
 
 

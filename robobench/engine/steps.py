@@ -96,6 +96,14 @@ class Changed:
     def gradient(self, batch: ImageBatch, loss: Loss) -> tuple[Tensor, Tensor]:
         return input_gradient(self, batch, loss)
 
+    def read(self, outputs: Tensor) -> Tensor:
+        return self.inner.read(outputs)
+
+    def again(self, number: int) -> Changed:
+        """The same intervention with the draws of another repetition."""
+        inner = self.inner.again(number) if isinstance(self.inner, Changed) else self.inner
+        return Changed(inner, self.intervention, self.draws.at(number))
+
     def taps(self, *names: str) -> AbstractContextManager[Mapping[str, Tensor]]:
         return self.inner.taps(*names)
 

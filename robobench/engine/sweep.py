@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.contracts import LoadedModel, Model, Task
+from robobench.engine.assault import run_attack
 from robobench.engine.frames import Frames, batches
-from robobench.engine.lots import Attacked, distance, predict, run_attack
+from robobench.engine.lots import Attacked, distance, predict
 from robobench.engine.pictures import donor_pixels
 from robobench.engine.resolve import DataSet
 from robobench.engine.steps import Applied, Memo
 from robobench.errors import RobobenchError, Unsupported
-from robobench.types import Cell, CellFailure, CellRows, ImageBatch, WorkItem
+from robobench.lossless import Kept
+from robobench.types import Cell, CellFailure, CellRows, ImageBatch, Keep, WorkItem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +35,7 @@ PROBABILITIES = (
     "the outputs are probabilities, not logits: accuracy holds, but calibration and attacks are wrong; "
     "leave the softmax out of the model"
 )
+SUM = 1e-4  # how far the sum of probabilities may be from one
 
 Columns = dict[str, NDArray[Any]]
 Inputs = Callable[[Cell, ImageBatch], Mapping[str, "Tensor"]]  # prepared tensors, `preparation/input`
@@ -51,6 +54,7 @@ class Bench:
     device: str
     batch_size: int
     inputs: Inputs = lambda cell, batch: {}
+    keep: Keep | None = None  # the pixels of which attacked images go with the rows
     read: Model = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,19 +66,21 @@ def sweep(item: WorkItem, bench: Bench) -> Iterator[CellRows | CellFailure]:
     bench.model.check_frozen()
     found: dict[str, list[Columns]] = defaultdict(list)
     failed: dict[str, CellFailure] = {}
+    images: dict[str, Kept] = {}
     passive = [c for c in item.cells if c.condition.attack is None]
     attacks = [c for c in item.cells if c.condition.attack is not None]
     if passive:
         _passive(item, passive, bench, found, failed)
     if attacks:
-        _attacks(item, attacks, bench, found, failed)
+        _attacks(item, attacks, bench, found, failed, images)
     bench.model.check_frozen()
     for cell in item.cells:
         if cell.key in failed:
             if cell.key in item.missing:  # else it was only needed for a larger level, which says so
                 yield failed[cell.key]
         elif cell.key in item.missing and found[cell.key]:
-            yield CellRows(cell, _table(cell, found[cell.key], item.missing[cell.key]))
+            table = _table(cell, found[cell.key], item.missing[cell.key])
+            yield CellRows(cell, table, images.get(cell.key))
 
 
 def _passive(
@@ -155,6 +161,7 @@ def _attacks(
     bench: Bench,
     found: dict[str, list[Columns]],
     failed: dict[str, CellFailure],
+    images: dict[str, Kept],
 ) -> None:
     """Attack ladders, smallest budget first; who fell there has fallen at every larger one."""
     import torch
@@ -169,13 +176,25 @@ def _attacks(
     )
     fallen: dict[str, _Fallen] = {}
     for cell in sorted(cells, key=lambda c: len(c.lower)):
+        wanted = frozenset().union(*(item.missing.get(c.key, frozenset()) for c in cells if _needs(c, cell)))
         with _recorded(cell, item, failed):
             lower = fallen.get(cell.lower[-1]) if cell.lower else None
             if cell.lower and lower is None:
-                reason = failed[cell.lower[-1]].reason
-                raise RobobenchError(f"the smaller level {cell.condition.lower[-1]!r} failed: {reason}")
-            fallen[cell.key] = _attack(cell, whole, bench, lower)
+                smaller = failed[cell.lower[-1]]
+                if smaller.unsupported:  # then so is this one, for the same reason
+                    raise Unsupported(smaller.reason)
+                raise RobobenchError(
+                    f"the smaller level {cell.condition.lower[-1]!r} failed: {smaller.reason}"
+                )
+            fallen[cell.key] = _attack(cell, whole, bench, lower, wanted)
             found[cell.key].append(fallen[cell.key].columns)
+            kept = _kept(cell, item, fallen[cell.key], bench.keep)
+            images |= {cell.key: kept} if kept else {}
+
+
+def _needs(cell: Cell, other: Cell) -> bool:
+    """Whether a cell cannot do without the other: it is the same, or inherits its failures."""
+    return cell.key == other.key or other.key in cell.lower
 
 
 @dataclass(frozen=True)
@@ -185,9 +204,31 @@ class _Fallen:
     logits: Tensor
     down: NDArray[np.bool_]
     columns: Columns
+    pixels: Tensor | None = None  # of every image, where pixels are kept
+    source: tuple[str, ...] = ()  # the cell that each image's pixels are of; "" where nothing attacked it
 
 
-def _attack(cell: Cell, whole: ImageBatch, bench: Bench, lower: _Fallen | None) -> _Fallen:
+def _kept(cell: Cell, item: WorkItem, level: _Fallen, keep: Keep | None) -> Kept | None:
+    """The pixels that go with a cell's rows; those of a smaller level stay with its rows, if it has any."""
+    if level.pixels is None or cell.key not in item.missing:
+        return None
+    ids = level.columns["image_id"]
+    rows = [
+        r
+        for r, source in enumerate(level.source)
+        if source and ids[r] in item.missing[cell.key] and (level.down[r] or keep == "all")
+        if source == cell.key or ids[r] not in item.missing.get(source, ())
+    ]
+    if not rows:
+        return None
+    pixels = level.pixels[rows].cpu().numpy()
+    return Kept.of([str(ids[r]) for r in rows], level.down[rows].tolist(), pixels)
+
+
+def _attack(
+    cell: Cell, whole: ImageBatch, bench: Bench, lower: _Fallen | None, wanted: frozenset[str]
+) -> _Fallen:
+    """One level, on those of the wanted images that stand; the rows of others are not complete."""
     import torch
 
     work = Applied(cell.condition, bench.seed)
@@ -199,24 +240,51 @@ def _attack(cell: Cell, whole: ImageBatch, bench: Bench, lower: _Fallen | None) 
     clean = predict(model, given, everyone, bench.lot)
     wrong = bench.task.fallen(clean, given.labels).cpu().numpy()
     down = wrong if lower is None else wrong | lower.down
-    standing = [r for r in everyone if not down[r]]
+    standing = [r for r in everyone if not down[r] and given.ids[r] in wanted]
     logits = (clean if lower is None else lower.logits).clone()
+    pixels, source = None, [""] * len(given)
+    if bench.keep is not None and not cell.condition.check:
+        # one tensor for the whole ladder: what fell earlier stays as it is
+        pixels = given.pixels.clone() if lower is None else lower.pixels
+        source = source if lower is None else list(lower.source)
     columns = _blank(len(given)) if lower is None else {k: lower.columns[k].copy() for k in _ATTACK}
     if standing:
         draws = work.attack_draws(given)
-        result = run_attack(work.attack, model, given, standing, draws, bench.lot, bench.task)
+        result = run_attack(work.attack, model, given, clean, standing, draws, bench.lot, bench.task)
         _fill(columns, standing, given, result, model, bench, logits)
+        if pixels is not None:
+            pixels[standing] = result.pixels.clamp(0.0, 1.0)
+            for r in standing:
+                source[r] = cell.key
     now = bench.task.fallen(logits, given.labels).cpu().numpy()
     columns["fooled"][:] = now & ~wrong
-    return _Fallen(logits, now, _columns(bench.task, given, logits) | columns)
+    columns["inherited"][:] = down & ~wrong
+    columns["probabilities"][:] = are_probabilities(clean).cpu().numpy()
+    columns["unlike"][standing] &= ~now[standing]
+    columns = _columns(bench.task, given, logits) | columns
+    return _Fallen(logits, now, columns, pixels, tuple(source))
 
 
-_ATTACK = ("linf", "l2", "fooled", "fooled_8bit", "queries", "grad_zero", "loss_gain")
+_ATTACK = (
+    "linf", "l2", "fooled", "fooled_8bit", "queries", "grad_zero", "loss_gain",
+    "stage", "blind", "inherited", "unlike", "probabilities",
+)  # fmt: skip
 
 
 def _blank(n: int) -> Columns:
-    """The attack's columns for images that were wrong before it began: one query, nothing moved."""
+    """The attack's columns for images that were wrong before it began: one query, nothing moved.
+
+    Of these, `stage` is the attack of an ensemble that an image fell to (-1: to none), `blind` says that it
+    fell to one without gradients after those with gradients had failed, `inherited` that it fell at a
+    smaller level, `unlike` that the attack saw it fall and the answer to the same pixels asked
+    for again is right, `probabilities` that the clean answer is never negative and sums to one.
+    """
     return {
+        "stage": np.full(n, -1, np.int32),
+        "blind": np.zeros(n, bool),
+        "inherited": np.zeros(n, bool),
+        "unlike": np.zeros(n, bool),
+        "probabilities": np.zeros(n, bool),
         "linf": np.zeros(n, np.float32),
         "l2": np.zeros(n, np.float32),
         "fooled": np.zeros(n, bool),
@@ -251,6 +319,9 @@ def _fill(
     columns["queries"][rows] = 1 + result.queries.numpy().astype(np.int32)
     columns["grad_zero"][rows] = result.grad_zero.numpy()
     columns["loss_gain"][rows] = result.loss_gain.numpy()
+    columns["stage"][rows] = result.stage.numpy()
+    columns["blind"][rows] = result.blind.numpy()
+    columns["unlike"][rows] = result.fell.numpy()
 
 
 def _columns(task: Task, batch: ImageBatch, logits: Tensor) -> Columns:
@@ -284,12 +355,9 @@ def _recorded(cell: Cell, item: WorkItem, failed: dict[str, CellFailure]) -> Ite
         failed[cell.key] = failure(cell, tuple(sorted(item.missing.get(cell.key, ()))), error)
 
 
-def look_like_probabilities(logits: Tensor) -> bool:
-    """Never negative and summing to one: a softmax stands at the end of the model."""
-    import torch
-
-    sums = logits.sum(dim=1)
-    return bool((logits >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-4))
+def are_probabilities(logits: Tensor) -> Tensor:
+    """(b,) bool: never negative and summing to one, as from a softmax at the end of the model."""
+    return (logits >= 0).all(dim=1) & ((logits.sum(dim=1) - 1).abs() <= SUM)
 
 
 def failure(cell: Cell, ids: tuple[str, ...], error: Exception) -> CellFailure:

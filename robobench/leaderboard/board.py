@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from robobench.suite.suite import ScoreSpec
@@ -13,16 +13,18 @@ __all__ = [
     "DataInfo",
     "Entry",
     "Failure",
+    "Health",
     "Ladder",
     "Leaderboard",
     "Level",
     "Measured",
     "ModelInput",
     "ScoreSpec",
+    "Source",
     "SuiteInfo",
 ]
 
-FORMAT = 1  # of the JSON form; goes up when older readers would misread it
+FORMAT = 2  # of the JSON form; goes up when older readers would misread it
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ class ModelInput:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Which model the images of a condition were made against, and how."""
+
+    model: str
+    made: str
+
+
+@dataclass(frozen=True)
 class BoardInput:
     """All that `build` needs.
 
@@ -94,6 +104,7 @@ class BoardInput:
     expected: Mapping[str, int]
     compare: Mapping[str, str] = field(default_factory=dict)
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)  # by condition
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ class Level:
     steps: tuple[str, ...] = ()
     compared_with: str | None = None
     yardstick: Yardstick | None = None  # how far its images are from the clean ones
+    source: Source | None = None  # where they were made against a model that is named
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,18 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Health:
+    """A check of an attack. score: the share of images that speak against it, fine up to the limit."""
+
+    condition: str
+    check: str
+    score: Score
+    limit: float
+    ok: bool
+    said: str  # what is the matter when it is not
+
+
+@dataclass(frozen=True)
 class Entry:
     """A model's line. rank: the ranks it may hold, best and worst; None for an unranked model.
 
@@ -176,6 +200,12 @@ class Entry:
     cells: Mapping[str, Measured]
     ladders: Mapping[str, Score]
     flags: tuple[str, ...] = ()
+    health: tuple[Health, ...] = ()
+
+    def doubts(self, conditions: Iterable[str]) -> tuple[str, ...]:
+        """What is the matter with the attacks among some conditions."""
+        asked = set(conditions)
+        return tuple(dict.fromkeys(h.said for h in self.health if h.condition in asked and not h.ok))
 
     @property
     def missing(self) -> tuple[tuple[str, int, int], ...]:

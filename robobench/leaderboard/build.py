@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from robobench.contracts import Formula, Metric
 from robobench.errors import RobobenchError
 from robobench.keys import canonical
+from robobench.leaderboard.beside import beside_clean, originals
 from robobench.leaderboard.board import (
     BoardInput,
     Entry,
@@ -22,6 +23,7 @@ from robobench.leaderboard.board import (
     Measured,
     ModelInput,
 )
+from robobench.leaderboard.health import examine, flags
 from robobench.leaderboard.score import (
     IMAGE,
     Resampling,
@@ -52,8 +54,10 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
     RobobenchError when two models share a name and StoreError when a metric's column is nowhere.
     """
     _check(board)
-    work = _Work.of(board, Resampling(board.suite.seed, resamples, level))
-    entries = [work.entry(i) for i in range(len(board.models))]
+    whole, board = board, replace(board, conditions=tuple(c for c in board.conditions if not c.check))
+    resampling = Resampling(board.suite.seed, resamples, level)
+    work = _Work.of(board, resampling)
+    entries = [_with_health(work.entry(i), whole, i, resampling) for i in range(len(board.models))]
     sign = 1.0 if work.scale.higher_is_better else -1.0
     samples = {e.name: work.totals(i)[1:] * sign for i, e in enumerate(entries)}
     able = [e for e in entries if not e.missing and not np.isnan(e.score.value)]
@@ -73,6 +77,14 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
         resamples=resamples,
         higher_is_better=work.scale.higher_is_better,
     )
+
+
+def _with_health(entry: Entry, whole: BoardInput, model: int, resampling: Resampling) -> Entry:
+    """A model's line with what is to be thought of the attacks on it."""
+    sort = Sorter()
+    rows = {name: sort(values) for name, values in whole.models[model].rows.items() if "fooled" in values}
+    health = examine(whole.conditions, rows, resampling)
+    return replace(entry, health=health, flags=(*entry.flags, *flags(health)))
 
 
 @dataclass(frozen=True)
@@ -97,9 +109,11 @@ class _Work:
     @classmethod
     def of(cls, board: BoardInput, resampling: Resampling) -> _Work:
         metrics = build_metrics((*board.suite.metrics, board.suite.score.of))
-        sort = Sorter(frozenset([_ANSWER, *(c for m in metrics.values() for c in m.needs)]))
+        needs = {c for m in metrics.values() for c in m.needs}
+        sort = Sorter(frozenset([_ANSWER, *needs, *originals(needs)]))
         rows = tuple(
-            tuple(sort(model.rows.get(c.name, {})) for c in board.conditions) for model in board.models
+            _beside(board, [sort(model.rows.get(c.name, {})) for c in board.conditions], originals(needs))
+            for model in board.models
         )
         metric = metrics[board.suite.score.of]
         formula = formulas.build(board.suite.score.formula)
@@ -207,6 +221,18 @@ def _values(
         for i, cell in enumerate(cells_of):
             out[0, m, i] = cell.score(of).value if cell.complete else np.nan
     return out
+
+
+def _beside(board: BoardInput, rows: Sequence[Rows], columns: Collection[str]) -> tuple[Rows, ...]:
+    """A model's rows by condition, with the clean values of some columns; of a clean cell its own."""
+    if not columns:
+        return tuple(rows)
+    place = {c.name: i for i, c in enumerate(board.conditions)}
+    found = []
+    for own, condition in zip(rows, board.conditions, strict=True):
+        other = condition.name if condition.clean else _compared_with(condition, board)
+        found.append(beside_clean(own, {} if other is None else rows[place[other]], columns))
+    return tuple(found)
 
 
 def _usable(cells: Sequence[Rows], metric: Metric) -> list[Rows]:
@@ -329,6 +355,7 @@ def _level(condition: Condition, board: BoardInput) -> Level:
         steps=tuple(_step(s, condition.along) for s in condition.steps),
         compared_with=_compared_with(condition, board),
         yardstick=board.yardsticks.get(condition.name),
+        source=board.sources.get(condition.name),
     )
 
 

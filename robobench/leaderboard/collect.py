@@ -14,6 +14,7 @@ from robobench.leaderboard.board import (
     BoardInput,
     DataInfo,
     ModelInput,
+    Source,
     SuiteInfo,
 )
 from robobench.specs import public_path
@@ -49,7 +50,17 @@ def collect(record: RunRecord, store: Store) -> BoardInput:
         models=models,
         expected=expected,
         yardsticks=record.yardsticks,
+        sources=_sources(record),
     )
+
+
+def _sources(record: RunRecord) -> dict[str, Source]:
+    """What images were made against, by condition; a model of the board is called as it is there."""
+    names = {m.digest: m.name for m in record.models}
+    return {
+        condition: Source(names.get(source.digest, source.model), source.made)
+        for condition, source in record.sources.items()
+    }
 
 
 def _model(

@@ -14,7 +14,7 @@ from robobench.types import Score
 COLUMNS = (
     "suite", "model", "family", "parameters", "rank_best", "rank_worst", "ties",
     "kind", "ladder", "condition", "along", "level", "data",
-    "metric", "value", "low", "high", "n", "expected", "unit", "higher_is_better",
+    "metric", "value", "low", "high", "n", "expected", "unit", "higher_is_better", "doubts", "source",
 )  # fmt: skip
 
 
@@ -42,13 +42,19 @@ def _lines(board: Leaderboard, entry: Entry) -> Iterator[tuple[str | float | int
     for ladder_name, along, level in places:
         cell = entry.cells[level.condition]
         where = (ladder_name, level.condition, along, level.label, level.data)
+        doubts = "; ".join(entry.doubts([level.condition]))
+        source = level.source.model if level.source else ""
         for score in cell.scores:
-            yield (*head, "condition", *where, *_numbers(score, cell.expected))
+            yield (*head, "condition", *where, *_numbers(score, cell.expected), doubts, source)
         if cell.clean is not None:
-            yield (*head, "clean on the same images", *where, *_numbers(cell.clean, cell.expected))
+            numbers = _numbers(cell.clean, cell.expected)
+            yield (*head, "clean on the same images", *where, *numbers, "", source)
+    levels = {ladder.name: [v.condition for v in ladder.levels] for ladder in board.ladders}
     for name, score in entry.ladders.items():
-        yield (*head, "ladder", name, "", "", "", "", *_numbers(score, None))
-    yield (*head, "score", "", "", "", "", "", *_numbers(entry.score, None))
+        doubts = "; ".join(entry.doubts(levels.get(name, ())))
+        yield (*head, "ladder", name, "", "", "", "", *_numbers(score, None), doubts, "")
+    doubts = "; ".join(entry.doubts(c for some in levels.values() for c in some))
+    yield (*head, "score", "", "", "", "", "", *_numbers(entry.score, None), doubts, "")
 
 
 def _numbers(score: Score, expected: int | None) -> tuple[str | float | int | None, ...]:

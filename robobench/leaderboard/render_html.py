@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from robobench.leaderboard import svg, text
 from robobench.leaderboard.board import Entry, Leaderboard, Level
+from robobench.leaderboard.limits import LimitCurve, limit_curves
+from robobench.leaderboard.matrix import RULE, Matrix, heat_map, matrices
 from robobench.types import Score
 
 if TYPE_CHECKING:
@@ -80,6 +83,14 @@ class _Page:
         unit = next((e.score.unit for e in self.board.entries), "")
         return " … ".join(text.number(v, unit) for v in self.axis)
 
+    @property
+    def health(self) -> tuple[list[str], list[list[str]]]:
+        return text.health(self.board)
+
+    def doubts(self, entry: Entry, levels: Sequence[Level]) -> tuple[str, ...]:
+        """What is the matter with the attacks behind a number."""
+        return tuple(text.shown(d) for d in entry.doubts(v.condition for v in levels))
+
     def unit_of(self, metric: str) -> str:
         first = next(iter(self.board.entries), None)
         if first is None:
@@ -98,11 +109,29 @@ class _Page:
     def key(self, index: int) -> str:
         return _raw(svg.key(index))
 
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        return matrices(self.board)
+
+    def heat_map(self, matrix: Matrix) -> str:
+        return _raw(heat_map(matrix))
+
+    @property
+    def matrix_rule(self) -> str:
+        return RULE
+
     def scatter(self) -> str:
         return _raw(svg.scatter(self.board))
 
     def curves(self, ladder: int) -> str:
         return _raw(svg.curves(self.board, self.board.ladders[ladder]))
+
+    @property
+    def limits(self) -> tuple[LimitCurve, ...]:
+        return limit_curves(self.board)
+
+    def within(self, curve: LimitCurve) -> str:
+        return _raw(svg.limits(self.board, curve))
 
     def clean_parts(self, ladder: int) -> list[tuple[int, Score]]:
         """(model, clean on a ladder's own images), where those are fewer than all clean images."""

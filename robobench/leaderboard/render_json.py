@@ -27,9 +27,9 @@ def from_json(text: str) -> Leaderboard:
     version = found.get("format") if isinstance(found, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
         raise StoreError("not a leaderboard: expected a JSON object with a number `format`")
-    if version != FORMAT:
+    if not 1 <= version <= FORMAT:
         raise StoreError(
-            f"a leaderboard of format {version}, this robobench reads format {FORMAT}: "
+            f"a leaderboard of format {version}, this robobench reads formats up to {FORMAT}: "
             + ("upgrade robobench" if version > FORMAT else "make it again with `robobench leaderboard`")
         )
     board = _value(found, Leaderboard, "leaderboard")
@@ -77,9 +77,10 @@ def _record(found: Any, kind: Any, where: str) -> Any:
     given = _checked(found, dict, where)
     hints = get_type_hints(kind)
     names = {f.name for f in fields(kind)}
-    if set(given) != names:
-        wrong = sorted(set(given) ^ names)[0]
-        raise StoreError(f"{where}: {wrong!r} is {'missing' if wrong in names else 'unknown'}")
+    later = {"health", "source"}  # not in format 1
+    wrong = sorted((set(given) ^ names) - later)
+    if wrong:
+        raise StoreError(f"{where}: {wrong[0]!r} is {'missing' if wrong[0] in names else 'unknown'}")
     return kind(**{n: _value(given[n], hints[n], f"{where}.{n}") for n in given})
 
 

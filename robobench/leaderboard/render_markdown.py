@@ -7,16 +7,23 @@ import re
 from collections.abc import Iterator, Sequence
 
 from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
+from robobench.leaderboard.matrix import RULE, matrices
 from robobench.leaderboard.text import (
     DASH,
+    HEALTH_RULE,
     columns_rule,
     count,
     coverage,
     failed,
+    falls,
     headline,
+    health,
     images,
     interval_rule,
     level_name,
+    mark,
+    mark_rule,
+    marks,
     number,
     problems,
     protocol,
@@ -38,9 +45,11 @@ def to_markdown(board: Leaderboard) -> str:
         escaped(board.suite.description),
         f"**{escaped(headline(board))}**",
         _main(board),
-        escaped(f"{columns_rule(board)} {interval_rule(board)} {tie_rule(board)}".strip()),
+        escaped(f"{mark_rule(board)} {columns_rule(board)} {interval_rule(board)} {tie_rule(board)}".strip()),
         *(_ladder(board, ladder) for ladder in board.ladders),
+        *_matrices(board),
         *_further(board),
+        _health(board),
         _list("Beware", [f"**{escaped(m)}** {escaped(what)}" for m, what in problems(board)]),
         _list(
             "Failures",
@@ -76,9 +85,9 @@ def _main(board: Leaderboard) -> str:
                 ranks(e),
                 " ".join(e.ties) or DASH,
                 escaped(e.name),
-                f"**{_number(e.score)}**" if e.rank is not None else _number(e.score),
+                (f"**{_number(e.score)}**" if e.rank is not None else _number(e.score)) + marks(board, e),
                 *(_cell(e, r, of) for r in board.references),
-                *(_number(e.ladders[ladder.name]) for ladder in board.ladders),
+                *(_number(e.ladders[v.name]) + mark(e, v.levels) for v in board.ladders),
                 escaped(e.family or DASH),
                 count(e.parameters),
             ]
@@ -95,6 +104,21 @@ def _ladder(board: Leaderboard, ladder: Ladder) -> str:
     own = [(e.name, e.cells[ladder.levels[0].condition].clean) for e in board.entries]
     values = "; ".join(f"{escaped(name)} {_number(s)}" for name, s in own if s is not None)
     return "\n\n".join([*parts, f"Clean on the same images: {values}."] if values else parts)
+
+
+def _matrices(board: Leaderboard) -> Iterator[str]:
+    """Sources and targets of transferred images, a table for each rate."""
+    found = matrices(board)
+    for matrix in found:
+        heads = ["Source ↓ target →", *matrix.targets]
+        rows = [
+            [escaped(source), *(escaped(matrix.text(i, j)) for j in range(len(matrix.targets)))]
+            for i, source in enumerate(matrix.sources)
+        ]
+        title = f"## {escaped(f'{matrix.rate} ({matrix.sign}): {matrix.title}')}"
+        yield "\n\n".join([title, escaped(matrix.how), _table([escaped(h) for h in heads], rows, left=(0,))])
+    if found:
+        yield escaped(RULE)
 
 
 def _further(board: Leaderboard) -> Iterator[str]:
@@ -117,7 +141,16 @@ def _further(board: Leaderboard) -> Iterator[str]:
 def _cell(entry: Entry, level: Level, metric: str) -> str:
     cell = entry.cells[level.condition]
     part = coverage(cell)
-    return _number(cell.score(metric)) + (f" ({part})" if part else "")
+    return _number(cell.score(metric)) + mark(entry, [level]) + (f" ({part})" if part else "")
+
+
+def _health(board: Leaderboard) -> str:
+    heads, rows = health(board)
+    if not rows:
+        return ""
+    table = _table([escaped(h) for h in heads], [[escaped(v) for v in row] for row in rows], left=(0, 1))
+    said = " ".join([HEALTH_RULE, *falls(board)])
+    return f"<details><summary>Health of the attacks</summary>\n\n{table}\n\n{escaped(said)}\n\n</details>"
 
 
 def _number(score: Score) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robobench.contracts import Formula, Metric, ResampledMetric
 from robobench.errors import StoreError
-from robobench.registry import metrics as registered
+from robobench.registry import build_metric
 from robobench.stats import LEVEL, RESAMPLES, interval, resample_weights, resampled_means, wilson
 from robobench.types import Rows, Score
 
@@ -94,8 +94,8 @@ class Resampling:
 
 
 def build_metrics(names: Sequence[str]) -> Mapping[str, Metric]:
-    """Metrics by name, in the given order, each once. Raises UnknownName."""
-    return {name: registered.build(name) for name in names}
+    """Metrics as a suite names them, in the given order, each once. Raises UnknownName, BadParameter."""
+    return {name: build_metric(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,13 @@ def composite(name: str, scale: Scaled, value: float, samples: Floats, n: int, l
 
 
 def make_score(name: str, scale: Scaled, value: Any, low: Any, high: Any, n: int) -> Score:
-    """A score with its numbers rounded, so that the order of a sum never changes a published file."""
-    value, low, high = (round(float(v), DECIMALS) + 0.0 for v in (value, low, high))
+    """A score with its numbers rounded, so that the order of a sum never changes a published file.
+
+    What is infinite is undefined.
+    """
+    value, low, high = (
+        round(float(v), DECIMALS) + 0.0 if np.isfinite(v) else np.nan for v in (value, low, high)
+    )
     return Score(name, value, low, high, int(n), scale.unit, scale.higher_is_better)
 
 
@@ -236,16 +241,27 @@ def _share_score(name: str, metric: Metric, values: Floats, level: float) -> Sco
 
 
 def _whole_score(name: str, metric: Metric, rows: Rows, value: float, resampling: Resampling) -> Score:
-    """The score of a metric of all rows at once; rows it cannot use do not count."""
-    columns = [rows[c] for c in metric.needs if np.issubdtype(rows[c].dtype, np.floating)]
-    n = int(np.all([np.isfinite(c) for c in columns], axis=0).sum()) if columns else size(rows)
-    if np.isnan(value) or not n:
+    """The score of a metric of all rows at once; rows it cannot use do not count.
+
+    An infinite value is undefined, and so is an end of the interval beyond which resamples are infinite.
+    """
+    n = _used(metric, rows)
+    if not np.isfinite(value) or not n:
         return make_score(name, metric, np.nan, np.nan, np.nan, n)
     samples = _resampled(metric, rows, resampling.weights(size(rows)))
-    low, high = interval(samples - np.nanmean(samples) + value, resampling.level)
+    bias = np.nanmean(samples) - value
+    low, high = interval(samples - bias if np.isfinite(bias) else samples, resampling.level)
     if metric.unit == "fraction":
         low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
     return make_score(name, metric, value, low, high, n)
+
+
+def _used(metric: Metric, rows: Rows) -> int:
+    """How many rows a metric of all rows goes by: those it says, or those whose numbers are finite."""
+    if hasattr(metric, "uses"):
+        return int(np.sum(metric.uses(rows)))
+    columns = [rows[c] for c in metric.needs if np.issubdtype(rows[c].dtype, np.floating)]
+    return int(np.all([np.isfinite(c) for c in columns], axis=0).sum()) if columns else size(rows)
 
 
 def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

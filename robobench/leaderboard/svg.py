@@ -13,6 +13,7 @@ from html import escape
 from itertools import pairwise
 
 from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
+from robobench.leaderboard.limits import LimitCurve
 from robobench.leaderboard.text import level_name, said, shown, unit_sign
 from robobench.types import Score
 
@@ -102,6 +103,17 @@ def curves(board: Leaderboard, ladder: Ladder) -> str:
             body.append(_series(frame, board.entries[index], index, points, names))
     title = f"{shown(ladder.name)}: {of} of each model" + (f" along {ladder.along}" if ladder.along else "")
     return _svg(frame, title, body)
+
+
+def limits(board: Leaderboard, curve: LimitCurve) -> str:
+    """Every model's accuracy under one attack against what the attack may spend, with interval bands."""
+    series = [curve.points(e) for e in board.entries]
+    frame = Frame(420, 264, 44, 16, 12, 44, (-0.25, len(curve.limits) - 0.75), (0.0, 1.0))
+    body = [_y_axis(frame, "fraction", "accuracy"), _x_labels(frame, curve.limits, f"{curve.along}, at most")]
+    for index, points in enumerate(series):
+        if points:
+            body.append(_series(frame, board.entries[index], index, points, curve.limits))
+    return _svg(frame, f"{shown(curve.level.condition)}: accuracy of each model within {curve.along}", body)
 
 
 def scatter(board: Leaderboard) -> str:

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level, Measured
+from robobench.leaderboard.board import Entry, Health, Ladder, Leaderboard, Level, Measured
 from robobench.types import Score
 
 DASH = "–"  # what is undefined; never 0
@@ -169,6 +169,75 @@ def problems(board: Leaderboard) -> list[tuple[str, str]]:
             found.append((shown(entry.name), f"is not ranked, its {board.suite.score.name} is undefined"))
         found += [(shown(entry.name), shown(flag)) for flag in entry.flags]
     return found
+
+
+MARK = "†"  # beside a number that should not be taken at its word
+
+
+def mark(entry: Entry, levels: Sequence[Level]) -> str:
+    """The mark, where a check of an attack behind the number failed."""
+    return MARK if entry.doubts(v.condition for v in levels) else ""
+
+
+def marks(board: Leaderboard, entry: Entry) -> str:
+    """The mark of a composite score."""
+    return mark(entry, [v for ladder in board.ladders for v in ladder.levels])
+
+
+def mark_rule(board: Leaderboard) -> str:
+    """What the mark means, where there is one."""
+    if not any(marks(board, e) for e in board.entries):
+        return ""
+    return f"{MARK} A check of the attack failed: the number may flatter the model."
+
+
+def health(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the health panel: a row for each attack on each model, a column for each check."""
+    checks = list(dict.fromkeys(h.check for e in board.entries for h in e.health))
+    rows = []
+    for entry in board.entries:
+        for condition in dict.fromkeys(h.condition for h in entry.health):
+            own = {h.check: h for h in entry.health if h.condition == condition}
+            rows.append([shown(entry.name), shown(condition), *(_checked(own.get(c)) for c in checks)])
+    return ["Model", "Attack", *(f"{c} (≤ {_limit(board, c)})" for c in checks)], rows
+
+
+def falls(board: Leaderboard) -> list[str]:
+    """For each attack ladder, from which level on each model has no accuracy left."""
+    found = []
+    for ladder in board.ladders:
+        names = {v.condition for v in ladder.levels}
+        attacked = any(h.condition in names for e in board.entries for h in e.health)
+        if attacked and ladder.along:
+            where = [f"{shown(e.name)} {_zero_at(e, ladder, board.suite.score.of)}" for e in board.entries]
+            found.append(f"{shown(ladder.name)} takes the last right answer from: {'; '.join(where)}.")
+    return found
+
+
+def _zero_at(entry: Entry, ladder: Ladder, of: str) -> str:
+    levels = [(v.label, entry.cells[v.condition].score(of).value) for v in ladder.levels]
+    first = next((label for label, value in levels if value == 0), None)
+    return f"at {ladder.along} {first}" if first is not None else f"not up to {ladder.along} {levels[-1][0]}"
+
+
+def _limit(board: Leaderboard, check: str) -> str:
+    limit = next(h.limit for e in board.entries for h in e.health if h.check == check)
+    return f"{limit:.0%}"
+
+
+def _checked(found: Health | None) -> str:
+    if found is None:
+        return DASH
+    return f"{number(found.score.value, 'fraction')} %" + ("" if found.ok else f" {MARK}")
+
+
+HEALTH_RULE = (
+    "Each column is a share of images that speaks against the attack; one above its limit, by two images or "
+    "more, marks the attack's results. gradients, loss, repeats, rounding and logits are read off its own "
+    "rows; noise, steps, restarts and black box are what random noise of the same size, twice the steps, "
+    "two more restarts and 1,000 queries of Square fell beyond it; unbounded is what is right without a "
+    "budget."
+)
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:

@@ -122,6 +122,9 @@ class Handle:
     def __call__(self, batch: ImageBatch) -> Tensor:
         return self.raw(batch.pixels)
 
+    def read(self, outputs: Tensor) -> Tensor:
+        return outputs
+
     def gradient(self, batch: ImageBatch, loss: Loss) -> tuple[Tensor, Tensor]:
         """Outputs and the gradient of the summed loss in the pixels. ModelError where there is none."""
         return _gradient(self.name, self.raw, batch, loss)
@@ -199,10 +202,12 @@ class Reading:
         with self.handle.taps(*names) as seen:
             yield seen
 
-    def _answers(self, pixels: Tensor) -> Tensor:
-        outputs = self.handle.raw(pixels)
+    def read(self, outputs: Tensor) -> Tensor:
         _check_outputs(self.handle.name, int(outputs.shape[1]), self.space)
-        return self.space.answers(outputs)
+        return self.space.answers(outputs.float())
+
+    def _answers(self, pixels: Tensor) -> Tensor:
+        return self.read(self.handle.raw(pixels))
 
 
 def wrap(

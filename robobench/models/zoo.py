@@ -1,4 +1,4 @@
-"""Small models of digits that come with their weights: one of each family, for the quickstart.
+"""Small models of digits that come with their weights: one of each family, and one that stands attacks.
 
 They take 3x28x28 images. `robobench zoo train` trains them again; how is in robobench/checks/zoo_train.py.
 """
@@ -50,14 +50,15 @@ class ZooCard:
 @models.register(version=1)
 @dataclass(frozen=True)
 class Zoo:
-    """A digit classifier that comes with robobench: zoo:vit, zoo:hybrid, zoo:resnet, zoo:mixer.
+    """A digit classifier that comes with robobench: zoo:vit, :hybrid, :resnet, :mixer, :cnn-robust.
 
     vit is a ViT (Dosovitskiy et al., 2021) on 4x4 patches with mean pooling and sine-cosine positions;
     hybrid a compact convolutional transformer (Hassani et al., 2021): two convolutions instead of
     patches, sequence pooling; resnet a ResNet of basic blocks (He et al., 2016); mixer an MLP-Mixer
-    (Tolstikhin et al., 2021). All are made of timm's blocks, take 28x28 images and were trained alike on
-    the 4,000 MNIST digits of `digits:mnist?split=train`. SPEC parameter: `checkpoint=PATH`, other weights
-    for the same network.
+    (Tolstikhin et al., 2021). They are made of timm's blocks. cnn-robust is a plain network of three
+    convolutions, adversarially trained (Madry et al., 2018): most of its answers stand linf attacks of
+    38/255. All take 28x28 images and were trained on the 4,000 MNIST digits of
+    `digits:mnist?split=train`. SPEC parameter: `checkpoint=PATH`, other weights for the same network.
 
     Raises UnknownName, BadSpec for another parameter, ModelError for weights that do not fit.
     """
@@ -187,14 +188,39 @@ def _mixer() -> Any:
     )
 
 
+def _plain() -> Any:
+    """Three convolutions, no normalisation layers: what adversarial training leaves is seen undisturbed."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * (SIDE // 4) ** 2, 48),
+        nn.ReLU(),
+        nn.Linear(48, CLASSES),
+    )
+
+
 _BUILDERS: Mapping[str, Callable[[], Any]] = {
     "vit": _vit,
     "hybrid": _hybrid,
     "resnet": _resnet,
     "mixer": _mixer,
+    "cnn-robust": _plain,
 }
 NAMES = tuple(_BUILDERS)
-FAMILIES: Mapping[str, str] = {"vit": "vit", "hybrid": "hybrid", "resnet": "cnn", "mixer": "mlp"}
+FAMILIES: Mapping[str, str] = {
+    "vit": "vit",
+    "hybrid": "hybrid",
+    "resnet": "cnn",
+    "mixer": "mlp",
+    "cnn-robust": "cnn",
+}
 
 
 def _known(name: str) -> str:

@@ -11,8 +11,19 @@ from pydantic import ValidationError
 
 from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownName, nearest
 from robobench.keys import canonical, plain
-from robobench.registry import Plugin, build_step, data, find_step, formulas, metrics, preparations, schema
+from robobench.registry import (
+    Plugin,
+    build_metric,
+    build_preparation,
+    build_step,
+    data,
+    find_preparation,
+    find_step,
+    formulas,
+    schema,
+)
 from robobench.specs import public_path
+from robobench.suite.health import companions
 from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart, ViewPart
 from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, ScoreSpec, Suite
 from robobench.suite.yaml_lines import Document, Path
@@ -35,7 +46,7 @@ def expand_suite(part: SuitePart, document: Document) -> Suite:
         data=expander.data,
         view=None if isinstance(part.view, str) else expander.view(part.view, {}, ("view",)),
         conditions=conditions,
-        metrics=part.metrics,
+        metrics=part.metric_names,
         score=ScoreSpec(part.score.name, part.score.formula, part.score.over, part.score.of),
         models=tuple(ModelEntry(m.spec, m.name, m.family, m.clean_accuracy, m.citation) for m in part.models),
         preparations=expander.preparations,
@@ -65,9 +76,9 @@ class _Expander:
         return tuple(self._data)
 
     def check_names(self) -> None:
-        for i, name in enumerate(self.part.metrics):
-            self._asking(("metrics", i), lambda n=name: metrics.build(n))
-        if self.part.score.of not in self.part.metrics:
+        for i, name in enumerate(self.part.metric_names):
+            self._asking(("metrics", i), lambda n=name: build_metric(n))
+        if self.part.score.of not in self.part.metric_names:
             raise self.document.error(
                 ("score",), f"score.of: {self.part.score.of!r} is not among the suite's metrics"
             )
@@ -78,7 +89,8 @@ class _Expander:
         score = self.part.score
         check = getattr(formulas.build(score.formula), "check", None)
         if check is not None:
-            self._asking(("score",), lambda: check(conditions, score.of))
+            judged = tuple(c for c in conditions if not c.check)
+            self._asking(("score",), lambda: check(judged, score.of))
 
     def conditions(self) -> tuple[Condition, ...]:
         found = [Condition(name=CLEAN, ladder=CLEAN, data=BASE)]
@@ -123,7 +135,17 @@ class _Expander:
         if len(set(shapes)) < len(shapes):
             raise self.document.error((*path, "ladder"), f"ladder {along}: a level is given twice")
         self._check_worst_of(part, rungs[0][0], path)
-        yield from _with_lower(rungs, along)
+        ladder = tuple(_with_lower(rungs, along))
+        yield from ladder
+        if part.health:
+            yield from self._companions(ladder, path)
+
+    def _companions(self, levels: tuple[Condition, ...], path: Path) -> Iterator[Condition]:
+        """The conditions that find out how far an attack's levels can be believed."""
+        for level in levels:
+            if level.attack is None:
+                raise self.document.error((*path, "health"), "health looks at an attack, and there is none")
+            yield from companions(level, level.attack, last=level is levels[-1])
 
     def _check_worst_of(self, part: ConditionPart, built: list[_Built], path: Path) -> None:
         if part.worst_of > 1 and (not built or any(b.step.kind == "attack" for b in built)):
@@ -299,13 +321,27 @@ class _Expander:
     def _preparation(self, name: str) -> PreparationEntry:
         part = self.part.preparations[name]
         path = ("preparations", name)
-        plugin = self._asking(path, lambda: preparations.get(part.use))
-        instance = self._asking((*path, "with"), lambda: preparations.build(part.use, part.with_))
-        if instance.needs_model and part.model is None:
+        plugin = self._asking((*path, "use"), lambda: find_preparation(part.use))
+        instance = self._asking((*path, "with"), lambda: build_preparation(part.use, part.with_))
+        attack = plugin.kind == "attack"
+        if attack and getattr(instance, "wants", ()):
+            raise self.document.error(path, f"{part.use} needs inputs, which a preparation is not given")
+        if (attack or instance.needs_model) and part.model is None:
             raise self.document.error(
                 path, f"{part.use} needs a model: add `model: {SELF}` (the evaluated one) or a SPEC"
             )
-        return PreparationEntry(name, plugin.name, plugin.version, canonical_params(instance), part.model)
+        params = canonical_params(instance)
+        split = None if part.data is None else self._data_entry(name, part.data, (*path, "data"))
+        entry = PreparationEntry(
+            name, plugin.name, plugin.version, params, part.model, split, part.skip, part.limit
+        )
+        if entry.has_split and (attack or instance.per_image):
+            raise self.document.error(
+                path,
+                f"{part.use} makes something for each image it is used on: it takes no `data`, `skip` or "
+                "`limit` of its own",
+            )
+        return entry
 
     def _asking(self, path: Path, ask: Any) -> Any:
         """Run a look-up or a build; give its complaint the line it is about."""

@@ -88,12 +88,39 @@ class StepPart(Part):
     inputs: Mapping[str, str] = Field(default_factory=dict)
 
 
+class MetricPart(Part):
+    """A metric with parameters; `name?key=value` says the same."""
+
+    use: str
+    with_: Mapping[str, bool | int | float | str] = Field(default_factory=dict, alias="with")
+
+    def __str__(self) -> str:
+        query = "&".join(f"{k}={v}" for k, v in sorted(self.with_.items()))
+        return f"{self.use}?{query}" if query else self.use
+
+
 class PreparationPart(Part):
-    """Something made once and given to conditions by name. `model: self` is the evaluated model."""
+    """Something made once and given to conditions by name. `model: self` is the evaluated model.
+
+    It is made from the images it is used on, unless it says which: those of another data set, `data`, or of
+    the suite's own data those after the first `skip` of the visiting order, at most `limit` of them.
+    """
 
     use: str
     with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
     model: str | None = None
+    data: DataPart | None = None
+    skip: Annotated[int, Field(ge=0)] | None = None
+    limit: Limit | None = None
+
+    @model_validator(mode="after")
+    def _one_split(self) -> PreparationPart:
+        if self.data is not None and (self.skip is not None or self.limit is not None):
+            raise ValueError(
+                "`skip` and `limit` choose among the suite's own data: beside `data` there is no `skip`, and "
+                "`limit` belongs inside it"
+            )
+        return self
 
 
 class ConditionPart(Part):
@@ -109,6 +136,7 @@ class ConditionPart(Part):
     limit: Limit | None = None
     name: Name | None = None
     worst_of: Annotated[int, Field(gt=0)] = 1
+    health: bool = False
 
     @field_validator("compose", "ladder", mode="before")
     @classmethod
@@ -163,7 +191,7 @@ class SuitePart(Part):
     models: tuple[ModelPart, ...] = ()
     preparations: Mapping[Name, PreparationPart] = Field(default_factory=dict)
     conditions: tuple[ConditionPart, ...] = ()
-    metrics: tuple[str, ...] = ("accuracy.top1",)
+    metrics: tuple[str | MetricPart, ...] = ("accuracy.top1",)
     score: ScorePart = Field(default_factory=lambda: ScorePart(name="robustness"))
 
     @field_validator("models", "conditions", "metrics", mode="before")
@@ -178,3 +206,8 @@ class SuitePart(Part):
         if not isinstance(value, (list, tuple)):
             return value
         return tuple({"spec": v} if isinstance(v, str) else v for v in value)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics as tables name them: `name` or `name?key=value`."""
+        return tuple(str(m) for m in self.metrics)

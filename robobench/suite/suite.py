@@ -49,13 +49,41 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class PreparationEntry:
-    """A preparation of a suite. `model` is a SPEC, `self` for the evaluated model, or None."""
+    """A preparation of a suite. `model` is a SPEC, `self` for the evaluated model, or None.
+
+    data: the data set it is made from; skip, limit: that part of the base's visiting order; where all three
+    are None it is made from the images it is used on.
+    """
 
     name: str
     plugin: str
     version: int
     params: Mapping[str, Json]
     model: str | None
+    data: DataEntry | None = None
+    skip: int | None = None
+    limit: int | None = None
+
+    @property
+    def has_split(self) -> bool:
+        """Whether it says which images it is made from."""
+        return not (self.data is None and self.skip is None and self.limit is None)
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What changes numbers; a split that is not named is not in it, so that old digests stay."""
+        said: dict[str, Json] = {
+            "name": self.name,
+            "plugin": self.plugin,
+            "version": self.version,
+            "params": dict(self.params),
+            "model": self.model,
+        }
+        if self.data is not None:
+            said["data"] = dict(self.data.identity)
+        if self.skip is not None or self.limit is not None:
+            said["split"] = [self.skip or 0, self.limit]
+        return said
 
 
 @dataclass(frozen=True)
@@ -96,7 +124,7 @@ class Suite:
             self.conditions,
             self.metrics,
             self.score,
-            self.preparations,
+            [p.identity for p in self.preparations],
             self.seed,
             self.lot,
         )

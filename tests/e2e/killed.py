@@ -14,16 +14,30 @@ from tests.bench import ATTACKS, PASSIVE, carry_out, resolved
 from tests.fakes import conv_model
 
 TEXT = PASSIVE + ATTACKS.removeprefix("conditions:\n")
+ATTACKED = """lot: 8
+conditions:
+  - {use: gradient.fgsm, name: fgsm, ladder: {eps: [4/255, 8/255]}}
+  - {use: gradient.fgsm, name: more, with: {eps: 48/255}}
+"""
 
 
 def main(root: Path, point: str, number: int) -> None:
     torch.set_num_threads(1)
     model = conv_model(10)
     strike = _Strike(number)
-    {"rename": _rename, "write": _write, "forward": _forward, "plan": _plan, "never": lambda s, m: None}[
-        point
-    ](strike, model)
-    carry_out(resolved(TEXT, model), root)
+    {
+        "image": _image,
+        "between": _rename,
+        "rename": _rename,
+        "write": _write,
+        "forward": _forward,
+        "plan": _plan,
+        "never": lambda s, m: None,
+    }[point](strike, model)
+    if point in ("image", "between"):  # with the images of an attack; before them, and before their rows
+        carry_out(resolved(ATTACKED, model, limit=100), root, keep="fallen")
+    else:
+        carry_out(resolved(TEXT, model), root)
 
 
 class _Strike:
@@ -44,6 +58,18 @@ def _rename(strike: _Strike, model: Any) -> None:
 
     def struck(self: Path, target: Any) -> Path:
         if str(target).endswith(".parquet"):
+            strike()
+        return replace(self, target)
+
+    Path.replace = struck  # type: ignore[method-assign]
+
+
+def _image(strike: _Strike, model: Any) -> None:
+    """Between the temporary file and its rename, for files of attacked images."""
+    replace = Path.replace
+
+    def struck(self: Path, target: Any) -> Path:
+        if str(target).endswith(".safetensors"):
             strike()
         return replace(self, target)
 

@@ -47,7 +47,9 @@ def image_batch(side: int, instance: Any = None) -> ImageBatch:
     pixels = torch.from_numpy(np.stack(images)).float() / 255.0
     given = {}
     for want in getattr(instance, "wants", ()):
-        noise = Draws(0, "golden.inputs", IDS).uniform(want, side, side)
+        kind = getattr(instance, "shapes", {}).get(want, "map")
+        shape = {"pixels": (3, side, side), "number": ()}.get(kind, (side, side))
+        noise = Draws(0, "golden.inputs", IDS).uniform(want, *shape)
         given[want] = pixels.flip(0).flip(3) if want == "donor" else noise
     return ImageBatch(pixels, IDS, torch.zeros(len(IDS), dtype=torch.int64), given)
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from robobench.contracts import SteppedAttack
+from robobench import losses
+from robobench.contracts import Seen, SteppedAttack
 from robobench.errors import BadParameter
 from robobench.registry import attacks
 from tests.fakes import (
@@ -27,7 +28,18 @@ def pgd(**params):
 
 
 def loss_of(attack, model, batch, pixels):
-    return attack.loss(model(batch.with_pixels(pixels)), batch.labels)
+    return attack.loss(model(batch.with_pixels(pixels)), batch.labels, {})
+
+
+def start_of(attack, batch, draws, restart=0, logits=None):
+    logits = torch.zeros(len(batch), 5) if logits is None else logits
+    return attack.start(batch, logits, restart, draws)
+
+
+def stepped(attack, batch, pixels, gradient):
+    """Where one step leads from some pixels when the model has said that this is the gradient."""
+    nothing = torch.zeros(len(batch))
+    return attack.step(batch, {"pixels": pixels}, Seen(nothing[:, None], nothing, gradient))["pixels"]
 
 
 def length(change):
@@ -43,6 +55,7 @@ def test_costs_are_three_passes_a_step_and_one_for_the_answer():
     assert fgsm(eps=0.1).cost == 4
     assert pgd(eps=0.1).cost == 31
     assert pgd(eps=0.1, steps=20, restarts=3).cost == 181
+    assert pgd(eps=0.1, steps=20, eot=4).cost == 241
 
 
 def test_fgsm_on_a_linear_model_goes_up_the_known_gradient():
@@ -66,7 +79,9 @@ def test_pgd_l2_on_a_linear_model_reaches_the_edge_of_the_ball_along_the_known_g
     torch.testing.assert_close(ours.double(), expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("attack", [fgsm(eps="8/255"), pgd(eps="8/255"), pgd(eps=0.5, norm="l2")])
+@pytest.mark.parametrize(
+    "attack", [fgsm(eps="8/255"), pgd(eps="8/255"), pgd(eps=0.5, norm="l2"), pgd(eps=5, norm="l1", share=0.1)]
+)
 def test_the_loss_goes_up(attack):
     batch, model = make_batch(n=12), conv_model()
     found = run_stepped(attack, model, batch, make_draws(batch))
@@ -82,7 +97,8 @@ def test_more_steps_of_pgd_do_better_than_one_of_fgsm():
 
 
 @pytest.mark.parametrize(
-    "attack", [fgsm(eps=0), pgd(eps=0), pgd(eps=0, norm="l2"), pgd(eps="0/255", restarts=2)]
+    "attack",
+    [fgsm(eps=0), pgd(eps=0), pgd(eps=0, norm="l2"), pgd(eps=0, norm="l1"), pgd(eps="0/255", restarts=2)],
 )
 def test_an_empty_budget_is_the_identity(attack):
     batch = make_batch()
@@ -93,7 +109,7 @@ def test_an_empty_budget_is_the_identity(attack):
 def test_a_linf_start_is_the_keyed_uniform_draw_scaled_to_the_ball():
     batch = make_batch()
     draws = make_draws(batch)
-    start = pgd(eps=0.01).start(batch, draws)["pixels"]
+    start = start_of(pgd(eps=0.01), batch, draws)["pixels"]
     unit = draws.uniform("start", 3, 16, 16) * 2 - 1
     torch.testing.assert_close(start, batch.pixels + 0.01 * unit)
     assert (start - batch.pixels).abs().max() <= 0.01 + 1e-6
@@ -105,15 +121,15 @@ def test_a_linf_start_is_the_keyed_uniform_draw_scaled_to_the_ball():
 def test_starts_at_all_radii_lie_on_one_line(norm, eps):
     batch = make_batch()
     draws = make_draws(batch)
-    small = pgd(eps=eps, norm=norm).start(batch, draws)["pixels"] - batch.pixels
-    large = pgd(eps=eps * 2, norm=norm).start(batch, draws)["pixels"] - batch.pixels
+    small = start_of(pgd(eps=eps, norm=norm), batch, draws)["pixels"] - batch.pixels
+    large = start_of(pgd(eps=eps * 2, norm=norm), batch, draws)["pixels"] - batch.pixels
     torch.testing.assert_close(small * 2, large, atol=5e-7, rtol=1e-5)
 
 
 def test_an_l2_start_lies_at_the_drawn_share_of_the_radius():
     batch = make_batch()
     draws = make_draws(batch)
-    start = pgd(eps=0.2, norm="l2").start(batch, draws)["pixels"]
+    start = start_of(pgd(eps=0.2, norm="l2"), batch, draws)["pixels"]
     expected = 0.2 * draws.uniform("radius", 1, 1, 1).flatten().double()
     torch.testing.assert_close(length(start - batch.pixels), expected, atol=1e-6, rtol=1e-5)
 
@@ -121,16 +137,16 @@ def test_an_l2_start_lies_at_the_drawn_share_of_the_radius():
 def test_without_a_random_start_it_begins_at_the_image():
     batch = make_batch()
     assert torch.equal(
-        pgd(eps=0.1, random_start=False).start(batch, make_draws(batch))["pixels"], batch.pixels
+        start_of(pgd(eps=0.1, random_start=False), batch, make_draws(batch))["pixels"], batch.pixels
     )
-    assert torch.equal(fgsm(eps=0.1).start(batch, make_draws(batch))["pixels"], batch.pixels)
+    assert torch.equal(start_of(fgsm(eps=0.1), batch, make_draws(batch))["pixels"], batch.pixels)
 
 
 def test_restarts_begin_elsewhere():
     batch = make_batch()
     draws = make_draws(batch)
     attack = pgd(eps=0.1, restarts=2)
-    first, second = (attack.start(batch, draws.at(i))["pixels"] for i in (0, 1))
+    first, second = (start_of(attack, batch, draws.at(i), i)["pixels"] for i in (0, 1))
     assert not torch.equal(first, second)
 
 
@@ -143,15 +159,15 @@ def test_a_step_brings_a_point_outside_back_to_the_nearest_of_the_ball():
     batch = make_batch(n=2, side=4)
     gradient = torch.zeros_like(batch.pixels)
     far = batch.pixels + 0.3
-    linf = pgd(eps=0.1).step(batch, {"pixels": far}, gradient)["pixels"]
+    linf = stepped(pgd(eps=0.1), batch, far, gradient)
     torch.testing.assert_close(linf, (batch.pixels + 0.1).clamp(0, 1))
-    l2 = pgd(eps=0.1, norm="l2").step(batch, {"pixels": far}, gradient)["pixels"]
+    l2 = stepped(pgd(eps=0.1, norm="l2"), batch, far, gradient)
     torch.testing.assert_close(l2, (batch.pixels + 0.1 / math.sqrt(48)).clamp(0, 1))
     inside = batch.pixels + 0.001
-    assert torch.allclose(pgd(eps=0.1, norm="l2").step(batch, {"pixels": inside}, gradient)["pixels"], inside)
+    assert torch.allclose(stepped(pgd(eps=0.1, norm="l2"), batch, inside, gradient), inside)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_flat_loss_moves_nothing(norm):
     batch = make_batch()
     attack = pgd(eps=0.1, norm=norm, random_start=False)
@@ -159,14 +175,16 @@ def test_a_flat_loss_moves_nothing(norm):
     assert torch.equal(run_stepped(attack, model, batch, make_draws(batch)), batch.pixels)
 
 
-@pytest.mark.parametrize("attack", [fgsm(eps=0.1), pgd(eps=0.1), pgd(eps=0.1, norm="l2")])
+@pytest.mark.parametrize(
+    "attack", [fgsm(eps=0.1), pgd(eps=0.1), pgd(eps=0.1, norm="l2"), pgd(eps=0.1, norm="l1", share=0.1)]
+)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_gradient_that_is_not_finite_gives_no_pixel_that_is_not(attack, bad):
     batch = make_batch(n=2, side=4)
     gradient = torch.randn(2, 3, 4, 4)
     gradient[0, 0, 0, 0] = bad
     gradient[1] = float("nan")
-    found = attack.step(batch, {"pixels": batch.pixels}, gradient)["pixels"]
+    found = stepped(attack, batch, batch.pixels, gradient)
     assert ((found >= 0) & (found <= 1)).all()
     assert torch.equal(found[1], batch.pixels[1])
     assert not torch.equal(found[0], batch.pixels[0])
@@ -178,14 +196,15 @@ def test_an_l2_step_has_its_length_whatever_the_size_of_the_gradient(size):
     batch = make_batch(n=3)
     direction = torch.randn(3, 3, 16, 16)
     attack = pgd(eps=1.0, norm="l2", alpha=0.01)
-    moved = attack.step(batch, {"pixels": batch.pixels}, direction * size)["pixels"] - batch.pixels
+    moved = stepped(attack, batch, batch.pixels, direction * size) - batch.pixels
     torch.testing.assert_close(length(moved), torch.full((3,), 0.01, dtype=torch.float64), atol=1e-5, rtol=0)
 
 
 def test_given_pixels_are_left_alone():
     batch = make_batch()
     before = batch.pixels.clone()
-    for attack in (fgsm(eps=0.1), pgd(eps=0.1), pgd(eps=0.1, norm="l2", random_start=False)):
+    others = (pgd(eps=0.1, norm=norm, random_start=False) for norm in ("l2", "l1"))
+    for attack in (fgsm(eps=0.1), pgd(eps=0.1), *others):
         run_stepped(attack, linear_model(), batch, make_draws(batch))
     assert torch.equal(batch.pixels, before)
 
@@ -213,7 +232,11 @@ def test_given_pixels_are_left_alone():
             {"eps": 0.1, "alpha": "two"},
             "alpha: expected a number or a fraction such as 8/255, got 'two'",
         ),
-        ("pgd", {"eps": 0.1, "norm": "l1"}, "norm: expected 'linf' or 'l2', got 'l1'"),
+        ("pgd", {"eps": 0.1, "norm": "l0"}, "norm: expected 'linf', 'l2' or 'l1', got 'l0'"),
+        ("pgd", {"eps": 0.1, "objective": "nll"}, "objective: expected 'ce', 'margin' or 'dlr', got 'nll'"),
+        ("pgd", {"eps": 0.1, "target": "first"}, "target: expected 'least_likely', 'second' or 'random'"),
+        ("pgd", {"eps": 0.1, "eot": 0}, "eot: expected greater than or equal to 1, got 0"),
+        ("pgd", {"eps": 0.1, "share": 0}, "share: expected greater than 0, got 0"),
         ("pgd", {"eps": 0.1, "steps": 0}, "steps: expected greater than or equal to 1, got 0"),
         (
             "pgd",
@@ -236,3 +259,105 @@ def test_the_path_of_a_bad_radius_leads_to_it():
 
 def test_an_l2_radius_may_exceed_one():
     assert pgd(eps=3, norm="l2").eps == 3.0
+
+
+def test_an_l1_radius_may_exceed_one():
+    assert pgd(eps=12, norm="l1").eps == 12.0
+
+
+def test_an_l1_start_moves_few_pixels_by_much():
+    """Normal noise brought into ball and range keeps its largest entries only."""
+    batch = make_batch(n=3, side=32)
+    start = start_of(pgd(eps=6, norm="l1"), batch, make_draws(batch))["pixels"] - batch.pixels
+    assert ((start != 0).flatten(1).sum(1) < 100).all()
+    torch.testing.assert_close(start.abs().flatten(1).sum(1), torch.full((3,), 6.0), atol=1e-4, rtol=0)
+
+
+def test_an_l1_step_passes_over_what_is_at_the_edge_of_the_range():
+    batch = make_batch(n=1, side=4)
+    pixels = batch.pixels.clone()
+    pixels[0, 0, 0, 0], pixels[0, 0, 0, 1] = 1.0, 0.0
+    batch = batch.with_pixels(pixels)
+    gradient = torch.full((1, 3, 4, 4), 1e-3)
+    gradient[0, 0, 0, :3] = torch.tensor([9.0, -9.0, 5.0])  # up at white, down at black, and one that can go
+    attack = pgd(eps=0.4, norm="l1", alpha=0.1, share=0.01)
+    moved = stepped(attack, batch, batch.pixels, gradient) - batch.pixels
+    expected = torch.zeros_like(moved)
+    expected[0, 0, 0, 2] = min(0.1, 1 - float(pixels[0, 0, 0, 2]))
+    torch.testing.assert_close(moved, expected)
+
+
+LOGITS = torch.tensor([[3.0, 1.0, 2.0, -1.0, 0.0], [0.0, 4.0, 1.0, 2.0, 3.0], [5.0, 1.0, 0.0, -2.0, -3.0]])
+LABELS = torch.tensor([0, 1, 4])  # of the last image the label is itself the least likely
+
+
+@pytest.mark.parametrize(("target", "expected"), [("second", [2, 4, 0]), ("least_likely", [3, 0, 3])])
+def test_a_target_is_chosen_by_the_clean_logits_and_is_never_the_label(target, expected):
+    found = pgd(eps=0.1, target=target).aim(LOGITS, LABELS, make_draws(make_batch(n=3)))
+    assert found["target"].tolist() == expected
+
+
+def test_random_targets_are_all_other_classes_and_change_with_the_restart():
+    batch = make_batch(n=400)
+    draws = make_draws(batch)
+    attack = pgd(eps=0.1, target="random", random_start=False, restarts=2)
+    logits = torch.zeros(400, 5)
+    first, second = (start_of(attack, batch, draws.at(i), i, logits)["target"] for i in (0, 1))
+    assert not (first == batch.labels).any()
+    assert first.bincount(minlength=5).min() > 50
+    assert (first != second).float().mean() > 0.6
+
+
+def test_what_is_followed():
+    attack = pgd(eps=0.1, objective="margin")
+    torch.testing.assert_close(attack.loss(LOGITS, LABELS, {}), torch.tensor([-1.0, -1.0, 8.0]))
+    torch.testing.assert_close(
+        pgd(eps=0.1, objective="dlr").loss(LOGITS, LABELS, {}), torch.tensor([-1 / 2, -1 / 2, 8 / 5])
+    )
+    state = {"target": torch.tensor([2, 4, 0])}
+    expected = {
+        "ce": LOGITS.log_softmax(1).gather(1, state["target"][:, None])[:, 0],
+        "margin": torch.tensor([-1.0, -1.0, 4.0]),
+        "dlr": torch.tensor([-1 / 2.5, -1 / 2.5, 8 / 6.0]),
+    }
+    for objective, values in expected.items():
+        loss = pgd(eps=0.1, objective=objective, target="second").loss(LOGITS, LABELS, state)
+        torch.testing.assert_close(loss, values)
+
+
+@pytest.mark.parametrize(
+    ("params", "classes"),
+    [
+        ({}, 2),
+        ({"objective": "dlr"}, 3),
+        ({"objective": "dlr", "target": "second"}, 4),
+        ({"target": "second"}, 2),
+    ],
+)
+def test_the_fewest_classes_it_works_with(params, classes):
+    assert pgd(eps=0.1, **params).classes == classes
+
+
+@pytest.mark.parametrize("target", ["second", "least_likely", "random"])
+@pytest.mark.parametrize("objective", ["ce", "margin", "dlr"])
+def test_a_targeted_attack_goes_to_its_target(objective, target):
+    batch, model = make_batch(n=12), conv_model()
+    attack = pgd(eps="16/255", objective=objective, target=target, random_start=False)
+    draws = make_draws(batch)
+    state = start_of(attack, batch, draws, logits=model(batch))
+    found = run_stepped(attack, model, batch, draws)
+    before, after = (model(batch.with_pixels(p)) for p in (batch.pixels, found))
+    assert (attack.loss(after, batch.labels, state) > attack.loss(before, batch.labels, state)).all()
+    if objective != "dlr":  # which also rises when the logits move apart
+        aim = state["target"][:, None]
+        assert (after.log_softmax(1) > before.log_softmax(1)).gather(1, aim).all()
+
+
+def test_losses_are_those_the_engine_can_differentiate():
+    """The gradient of the summed loss is the row-wise one: nothing in a loss mixes images."""
+    logits = LOGITS.clone().requires_grad_()
+    whole = torch.autograd.grad(losses.dlr(logits, LABELS).sum(), logits)[0]
+    for row in range(3):
+        one = LOGITS[row : row + 1].clone().requires_grad_()
+        (alone,) = torch.autograd.grad(losses.dlr(one, LABELS[row : row + 1]).sum(), one)
+        torch.testing.assert_close(alone[0], whole[row])

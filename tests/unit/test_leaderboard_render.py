@@ -60,7 +60,10 @@ def test_json_round_trips_every_value():
         (lambda d: "{", "not a leaderboard: line 1"),
         (lambda d: "[]", "expected a JSON object with a number `format`"),
         (lambda d: {**d, "format": True}, "expected a JSON object with a number `format`"),
-        (lambda d: {**d, "format": 2}, "a leaderboard of format 2, this robobench reads format 1: upgrade"),
+        (
+            lambda d: {**d, "format": 3},
+            "a leaderboard of format 3, this robobench reads formats up to 2: upgrade",
+        ),
         (lambda d: {**d, "format": 0}, "format 0, .* make it again with `robobench leaderboard`"),
         (lambda d: {k: v for k, v in d.items() if k != "entries"}, "leaderboard: 'entries' is missing"),
         (lambda d: {**d, "more": 1}, "leaderboard: 'more' is unknown"),

@@ -308,4 +308,4 @@ def test_names_can_be_listed():
     assert "resnet18" in models.build("timm").list_names("resnet1?")
     assert all("." in n for n in models.build("timm").list_names("resnet18.*"))
     assert models.build("torchvision").list_names("resnet1*") == ("resnet101", "resnet152", "resnet18")
-    assert models.build("zoo").list_names("*") == ("vit", "hybrid", "resnet", "mixer")
+    assert models.build("zoo").list_names("*") == ("vit", "hybrid", "resnet", "mixer", "cnn-robust")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from robobench.attention import attention_layers, check_attention, check_fired, prefix_tokens, watched
 from robobench.contracts import Model
 from robobench.draws import Draws
 from robobench.errors import ModelError
@@ -17,8 +18,7 @@ from robobench.types import ImageBatch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Use = Callable[["Tensor"], None]  # is given the attention (b, heads, n, n) of a block
-_TOLERANCE = 0.01  # how far a row of attention in half precision may be from 1
+_OTHERS = "saliency.gradient"  # for models that have no such attention
 
 
 @preparations.register("attention", version=1)
@@ -55,7 +55,7 @@ class AttentionSaliency:
         name = "saliency.attention"
         if model is None:
             raise ModelError(f"{name} needs a model: name one in the suite's preparation")
-        found = _attentions(model.module, name)
+        found = attention_layers(model.module, name, _OTHERS)
         block = len(found) - 1 if self.block is None else self.block
         if block >= len(found):
             raise ModelError(f"{name}: block: expected at most {len(found) - 1}, got {block}")
@@ -104,7 +104,7 @@ class AttentionRollout:
         name = "saliency.rollout"
         if model is None:
             raise ModelError(f"{name} needs a model: name one in the suite's preparation")
-        found = _attentions(model.module, name)
+        found = attention_layers(model.module, name, _OTHERS)
         return {"saliency": _maps(model, batches, found, self._flow, name)}
 
     def _flow(self, module: nn.Module, attention: Tensor, earlier: Tensor | None) -> Tensor:
@@ -112,12 +112,12 @@ class AttentionRollout:
         import torch
 
         fused = attention.mean(1) if self.fuse == "mean" else getattr(attention, f"a{self.fuse}")(1)
-        patches = fused[:, :, _prefix(module) :]
+        patches = fused[:, :, prefix_tokens(module) :]
         count = count_of(self.discard, patches[0].numel())
         if count:
             limit = patches.flatten(1).kthvalue(count, dim=1).values[:, None, None]
             kept = patches.where(patches > limit, 0.0)
-            fused = torch.cat([fused[:, :, : _prefix(module)], kept], dim=2)
+            fused = torch.cat([fused[:, :, : prefix_tokens(module)], kept], dim=2)
         mixed = fused + torch.eye(fused.shape[1], device=fused.device)
         mixed = mixed / mixed.sum(2, keepdim=True)
         return mixed if earlier is None else mixed @ earlier
@@ -141,75 +141,24 @@ def _maps(
         def use(attention: Tensor, batch: ImageBatch = batch, state: list[Tensor] = state) -> None:
             nonlocal fired
             fired += 1
-            _check(attention, len(batch), name)
+            check_attention(attention, len(batch), name)
             state[:] = [step(model.module, attention.float(), state[0] if state else None)]
 
         with torch.no_grad(), ExitStack() as stack:
             for attention in attentions:
-                stack.enter_context(_watched(attention, use))
+                stack.enter_context(watched(attention, use))
             model(batch)
-        if fired != len(attentions):
-            raise ModelError(
-                f"{name}: {fired} of {len(attentions)} attention layers were seen at work in a forward pass, "
-                "as in a network that is compiled or that runs a layer twice"
-            )
+        check_fired(fired, len(attentions), name)
         maps.append(_pixels(_class_row(state[0], model.module), model.module, batch, name))
     return torch.cat(maps) if maps else torch.empty(0, 0, 0)
 
 
-def _attentions(module: nn.Module, name: str) -> list[nn.Module]:
-    """The attention layers of all blocks, in order."""
-    from torch import nn
-
-    blocks = getattr(module, "blocks", None)
-    layers = [getattr(b, "attn", None) for b in blocks] if isinstance(blocks, Iterable) else []
-    if not layers or not all(isinstance(getattr(a, "attn_drop", None), nn.Module) for a in layers):
-        raise ModelError(
-            f"{name}: {type(module).__name__} has no `blocks` with `attn.attn_drop` in each; it works on "
-            "vision transformers as timm builds them, for others there is saliency.gradient"
-        )
-    return [a for a in layers if a is not None]
-
-
-@contextmanager
-def _watched(attention: Any, use: Use) -> Iterator[None]:
-    """While open, `use` is given every attention matrix after its softmax.
-
-    The fused kernel never forms that matrix, so it is switched off meanwhile.
-    """
-    fused = getattr(attention, "fused_attn", None)
-    if fused is not None:
-        attention.fused_attn = False
-    handle = attention.attn_drop.register_forward_pre_hook(lambda _module, args: use(args[0]))
-    try:
-        yield
-    finally:
-        handle.remove()
-        if fused is not None:
-            attention.fused_attn = fused
-
-
-def _check(attention: Tensor, images: int, name: str) -> None:
-    shape = tuple(attention.shape)
-    if len(shape) != 4 or shape[0] != images or shape[2] != shape[3]:
-        raise ModelError(
-            f"{name}: the attention has shape {shape}, expected ({images}, heads, n, n); attention in "
-            "windows or with fewer keys has no map of the whole image"
-        )
-    if not bool(((attention.float().sum(3) - 1).abs() < _TOLERANCE).all()):
-        raise ModelError(f"{name}: the rows of the attention do not add up to 1, so it is not a share")
-
-
-def _prefix(module: nn.Module) -> int:
-    return int(getattr(module, "num_prefix_tokens", 0))
-
-
 def _class_row(weights: Tensor, module: nn.Module) -> Tensor:
     """What the class token, or all patches in the mean, take from each patch: (b, n, n) -> (b, N)."""
-    patches = weights[:, :, _prefix(module) :]
+    patches = weights[:, :, prefix_tokens(module) :]
     if getattr(module, "cls_token", None) is not None:
         return patches[:, 0]
-    return patches[:, _prefix(module) :].mean(1)
+    return patches[:, prefix_tokens(module) :].mean(1)
 
 
 def _pixels(weights: Tensor, module: nn.Module, batch: ImageBatch, name: str) -> Tensor:
@@ -225,7 +174,7 @@ def _pixels(weights: Tensor, module: nn.Module, batch: ImageBatch, name: str) ->
         grid = (size[0] // tall, size[1] // wide)
     if grid[0] * grid[1] != count:
         raise ModelError(
-            f"{name}: {count} tokens beside {_prefix(module)} prefix tokens are not the {grid[0]}x{grid[1]} "
-            f"patches of images of {size[0]}x{size[1]}"
+            f"{name}: {count} tokens beside {prefix_tokens(module)} prefix tokens are not the "
+            f"{grid[0]}x{grid[1]} patches of images of {size[0]}x{size[1]}"
         )
     return interpolate(weights.view(-1, 1, *grid), size=size, mode="nearest")[:, 0].float().cpu()

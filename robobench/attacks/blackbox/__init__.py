@@ -1,0 +1,1 @@
+"""Attacks that see nothing of a model but its answers."""

@@ -1,0 +1,40 @@
+"""What attacks ask for beyond a model, checked before the first step: optional packages, enough classes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from robobench.errors import AttackError, MissingExtra
+from robobench.registry import instance_of
+from robobench.types import Condition, LabelSpace
+
+
+def check_demands(conditions: Iterable[Condition], spaces: Mapping[str, LabelSpace]) -> None:
+    """Look at the attack of every condition. spaces: the label space of each data set.
+
+    Raises MissingExtra and AttackError; the message names the condition.
+    """
+    for condition in conditions:
+        if condition.attack is not None:
+            attack = instance_of(condition.attack)
+            where = f"condition {condition.name!r}: {condition.attack.name}"
+            check_extra(attack, where)
+            _check_classes(attack, where, spaces[condition.data])
+
+
+def check_extra(plugin: Any, where: str) -> None:
+    """Raise MissingExtra unless the package that a plug-in's `extra` names is installed."""
+    extra = getattr(plugin, "extra", None)
+    if extra is not None and importlib.util.find_spec(extra) is None:
+        raise MissingExtra(where, extra, extra)
+
+
+def _check_classes(attack: Any, where: str, space: LabelSpace) -> None:
+    fewest, there = getattr(attack, "classes", 2), len(space.classes)
+    if there < fewest:
+        raise AttackError(
+            f"{where} works with {fewest} classes or more, and the label space {space.name!r} has {there}: "
+            "leave this condition out, or take an attack that works with fewer, such as gradient.pgd"
+        )

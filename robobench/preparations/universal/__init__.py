@@ -1,0 +1,1 @@
+"""One perturbation for every image: learned on a split of its own, judged on another."""
