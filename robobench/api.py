@@ -159,12 +159,12 @@ def _compute(
     progress: Progress,
     keep_images: Keep | None,
 ) -> Outcome:
-    from robobench.tasks.classification import Classification
+    from robobench.tasks.classification import LOGITS, Classification
 
     executor = Local(
         resolved,
         store,
-        Classification(),
+        Classification(logits=resolved.suite.store == LOGITS),
         device or best_device(),
         batch_size=batch_size,
         fail_fast=fail_fast,

@@ -246,8 +246,10 @@ class Task(Protocol):
 
     name: ClassVar[str]
 
-    def record(self, logits: Tensor, labels: Tensor) -> Mapping[str, NDArray[Any]]:
-        """Columns of the rows, one value per image."""
+    def record(
+        self, logits: Tensor, labels: Tensor, accepted: Tensor | None = None
+    ) -> Mapping[str, NDArray[Any]]:
+        """Columns of the rows, one value per image. accepted: (b, k) every acceptable class, -1 for none."""
         ...
 
     def fallen(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -262,6 +264,12 @@ class Metric(Protocol):
 
     It returns one value per image (the score is then their mean), or one value for all; an infinite one is
     undefined. An optional method `uses(rows)` says of a value for all which rows, (n,) bool, it goes by.
+
+    Besides the columns of the task there are `x_<fact>`; `logits`, (n, classes), where the suite keeps them;
+    `clean_<column>`, the same image's clean answer; and `reference_<column>`, its answer at the frame that a
+    frame of a sequence is compared with. With `with_clean: ClassVar[bool] = True` a metric for all gets its
+    cell's rows followed by those of the clean condition that it is compared with, and `own`, which says
+    which rows are the cell's own; it is undefined where one side has none.
     """
 
     needs: ClassVar[tuple[str, ...]]

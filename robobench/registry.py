@@ -226,11 +226,20 @@ def build_metric(text: str) -> Any:
     >>> build_metric("calibration.ece?bins=10").bins
     10
     """
+    return _build_named(metrics, text)
+
+
+def build_formula(text: str) -> Any:
+    """The formula of a suite's entry, as `build_metric`. Raises UnknownName, BadParameter."""
+    return _build_named(formulas, text)
+
+
+def _build_named(registry: Registry, text: str) -> Any:
     name, mark, query = text.partition("?")
     given = parse_qsl(query, keep_blank_values=True)
     if mark and (not given or len(dict(given)) < len(given)):
         raise BadParameter(f"{text!r}: expected name?key=value&key=value, each key once")
-    return metrics.build(name, dict(given), strict=False)
+    return registry.build(name, dict(given), strict=False)
 
 
 def build_step(plugin: Plugin, params: Mapping[str, Any]) -> Any:

@@ -28,9 +28,9 @@ class ImageBatch:
     """Images on their way to a model.
 
     pixels: (b, 3, h, w) float32 RGB in [0, 1], un-normalised. ids: b image ids. labels: (b,) int64
-    in the data's label space. inputs: what a step asked for by name, each with leading b (`donor`, a
-    saliency map; what a preparation made once for a whole split is repeated). facts: per-image numbers that
-    steps record; each becomes a column `x_<name>`.
+    in the data's label space, -1 where no class is right. inputs: what a step asked for by name, each with
+    leading b (`donor`, a saliency map; what a preparation made once for a whole split is repeated). facts:
+    per-image numbers of the data or that steps record; each becomes a column `x_<name>`.
     """
 
     pixels: Tensor
@@ -38,6 +38,7 @@ class ImageBatch:
     labels: Tensor
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     facts: Mapping[str, Tensor] = field(default_factory=dict)
+    accepted: Tensor | None = None  # (b, k) int64, every acceptable class, filled up with -1; None: the label
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,6 +58,7 @@ class ImageBatch:
             labels=self.labels[index],
             inputs={k: v[index] for k, v in self.inputs.items()},
             facts={k: v[index] for k, v in self.facts.items()},
+            accepted=None if self.accepted is None else self.accepted[index],
         )
 
 
@@ -90,7 +92,8 @@ class LabelSpace:
     outputs: how many numbers a model must give. groups: for each class the model outputs behind it;
     None means that output i is class i. reduce: what becomes of a group with several members - `mean`
     of the softmax probabilities over all outputs, or `max` of the logits. parent: the label space
-    whose class i is output i, when this one is read out of a larger one.
+    whose class i is output i, when this one is read out of a larger one. within: the classes that images
+    have, where that is fewer than all of the answers.
     """
 
     name: str
@@ -99,6 +102,7 @@ class LabelSpace:
     groups: tuple[tuple[int, ...], ...] | None = None
     reduce: Literal["max", "mean"] = "max"
     parent: str | None = None
+    within: tuple[int, ...] | None = field(default=None, metadata={LATER: True})
 
     def answers(self, logits: Tensor) -> Tensor:
         """Logits (b, outputs) as logits (b, classes); differentiable."""
@@ -124,7 +128,9 @@ class DataIndex:
 
     ids and labels in the source's own order; revision: digest of what the images are; view: the
     source's own geometry when its images are never resized again; excluded: images that cannot be
-    decoded, with the reason.
+    decoded, with the reason. A label of -1 says that no class is right (an outlier). accepted: by id, the
+    acceptable classes of images that have several. facts: numbers of each image, in the order of the
+    ids; each becomes a column `x_<name>` (float32: whole numbers up to 2**24).
     """
 
     ids: tuple[str, ...]
@@ -133,6 +139,8 @@ class DataIndex:
     space: LabelSpace
     view: View | None = None
     excluded: Mapping[str, str] = field(default_factory=dict)
+    accepted: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

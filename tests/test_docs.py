@@ -30,6 +30,7 @@ SECTIONS = {
     "ConditionPart": "conditions",
     "StepPart": "conditions",
     "ScorePart": "score",
+    "SummaryPart": "summaries",
 }
 INTERNAL = {("DataPart", "params")}  # where the source's own keys are gathered
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from robobench.keys import plain
 from robobench.leaderboard.matrix import matrices
-from robobench.leaderboard.text import DASH, MARK, mark, mark_rule, marks, number
+from robobench.leaderboard.text import DASH, MARK, mark, mark_rule, marks, number, span, summary_heads
 
 if TYPE_CHECKING:
     from robobench.api import Results
@@ -81,6 +81,7 @@ def board_table(board: Leaderboard) -> None:
         notes.append(mark_rule(board))
     console.print(" ".join(notes), style="dim")
     _doubts(console, board)
+    _summaries(console, board)
     for matrix in matrices(board):
         _matrix_table(console, matrix)
 
@@ -90,6 +91,22 @@ def _doubts(console: Console, board: Leaderboard) -> None:
     for entry in board.entries:
         for said in dict.fromkeys(h.said for h in entry.health if not h.ok):
             console.print(_clean(f"{MARK} {entry.name}: {said}"), style="yellow")
+
+
+def _summaries(console: Console, board: Leaderboard) -> None:
+    """The suite's further numbers with their intervals."""
+    heads = summary_heads(board)
+    if not heads:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold underline")
+    table.add_column("model")
+    for head in heads:
+        table.add_column(_clean(head), justify="right")
+    for entry in board.entries:
+        numbers = (f"{_percent(s)} {span(s)}".strip() for s in entry.summaries)
+        table.add_row(_clean(entry.name), *(escape(n) for n in numbers))
+    console.print()
+    console.print(table)
 
 
 def _matrix_table(console: Console, matrix: Matrix) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robobench.errors import AttackError, MissingExtra
 from robobench.registry import instance_of
 from robobench.types import Condition, LabelSpace
+
+if TYPE_CHECKING:
+    from robobench.engine.resolve import DataSet
+
+_OUTLIER = -1  # the label of an image that no class is right for
 
 
 def check_demands(conditions: Iterable[Condition], spaces: Mapping[str, LabelSpace]) -> None:
@@ -22,6 +27,25 @@ def check_demands(conditions: Iterable[Condition], spaces: Mapping[str, LabelSpa
             where = f"condition {condition.name!r}: {condition.attack.name}"
             check_extra(attack, where)
             _check_classes(attack, where, spaces[condition.data])
+
+
+def check_truth(conditions: Iterable[Condition], sets: Mapping[str, DataSet]) -> None:
+    """Raise AttackError for what needs one right answer an image on data that have several or none."""
+    for condition in conditions:
+        data = sets[condition.data]
+        if condition.attack is None and condition.worst_of == 1:
+            continue
+        what = condition.attack.name if condition.attack else f"worst_of {condition.worst_of}"
+        if data.accepted:
+            count = "several right answers"
+        elif _OUTLIER in data.labels.values():
+            count = "no right answer"
+        else:
+            continue
+        raise AttackError(
+            f"condition {condition.name!r}: {what} needs one right answer for each image, and images of "
+            f"{data.title} have {count}: leave this condition out, or use it on other data"
+        )
 
 
 def check_extra(plugin: Any, where: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -114,6 +114,24 @@ def to_batch(ids: tuple[str, ...], pixels: Pixels, labels: Mapping[str, int], de
         ids=ids,
         labels=torch.tensor([labels[i] for i in ids], dtype=torch.int64, device=device),
     )
+
+
+def annotated(batch: ImageBatch, data: DataSet) -> ImageBatch:
+    """A batch with what else is known of its images: further acceptable classes, and facts."""
+    import torch
+
+    device = batch.pixels.device
+    facts = {
+        name: torch.tensor([values[i] for i in batch.ids], dtype=torch.float32, device=device)
+        for name, values in data.facts.items()
+    }
+    if not data.accepted:
+        return replace(batch, facts={**batch.facts, **facts}) if facts else batch
+    known = [data.accepted.get(i, (int(label),)) for i, label in zip(batch.ids, batch.labels, strict=True)]
+    accepted = torch.full((len(known), max(map(len, known))), -1, dtype=torch.int64, device=device)
+    for row, classes in enumerate(known):
+        accepted[row, : len(classes)] = torch.tensor(classes, dtype=torch.int64, device=device)
+    return replace(batch, facts={**batch.facts, **facts}, accepted=accepted)
 
 
 def to_pixels(frames: Pixels, device: str) -> torch.Tensor:

@@ -13,7 +13,7 @@ from robobench.keys import canonical, plain
 from robobench.registry import find_preparation
 from robobench.specs import public_path
 from robobench.suite.expand import SELF
-from robobench.suite.suite import BASE, PreparationEntry, ScoreSpec
+from robobench.suite.suite import BASE, PreparationEntry, ScoreSpec, SummarySpec
 from robobench.types import Condition, Json, Step, Yardstick, finite
 
 FORMAT = 3
@@ -77,6 +77,7 @@ class RunRecord:
     sources: Mapping[str, SourceRecord] = field(default_factory=dict)  # by condition
     turn: int = 0
     format: int = FORMAT
+    summaries: tuple[SummarySpec, ...] = ()
 
     def images(self, condition: Condition) -> tuple[str, ...]:
         """The images that a condition should have."""
@@ -124,6 +125,7 @@ def record_of(resolved: Resolved, command: str) -> RunRecord:
         ),
         command=command,
         sources=_sources(resolved),
+        summaries=suite.summaries,
     )
 
 
@@ -184,6 +186,7 @@ def from_json(content: Mapping[str, Any]) -> RunRecord:
     values = {k: v for k, v in content.items() if k != "versions"}
     values["score"] = ScoreSpec(**values["score"])
     values["metrics"] = tuple(values["metrics"])
+    values["summaries"] = tuple(SummarySpec(**s) for s in values.get("summaries", ()))
     values["conditions"] = tuple(_condition(c) for c in values["conditions"])
     data: dict[str, DataRecord] = {}
     for given in values["data"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 from robobench import registry
 from robobench.contracts import DataSource, LoadedModel
 from robobench.draws import image_key
-from robobench.engine.demands import check_demands, check_extra
+from robobench.engine.demands import check_demands, check_extra, check_truth
 from robobench.engine.splits import check_apart, split
 from robobench.errors import DataError, ModelError
 from robobench.keys import digest
@@ -40,6 +41,7 @@ class DataSet:
 
     visiting: all ids in visiting order. order: its prefix that is evaluated, undecodable ones
     included. view: None where each model has its own. everything: all ids of the source, for donors.
+    accepted, facts: as in `DataIndex`, both by id.
     """
 
     name: str
@@ -54,6 +56,9 @@ class DataSet:
     excluded: Mapping[str, str]
     everything: tuple[str, ...]
     sized: bool = False  # models are asked at the size of this view, or do not take part
+    accepted: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    truth: str | None = None  # digest of these two, where there are any
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -69,8 +74,9 @@ class DataSet:
     @property
     def identity(self) -> str:
         """Digest of what the images and their read-out are; of no limit."""
-        space = {k: v for k, v in asdict(self.space).items() if k != "parent"}
-        return digest(self.revision, space, self.view)
+        space = {k: v for k, v in asdict(self.space).items() if k not in ("parent", "within")}
+        known = () if self.truth is None else (self.truth,)
+        return digest(self.revision, space, self.view, *known)
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,7 @@ def resolve(
             sets[entry.name] = data_set(suite, entry, data, limit, excluded)
     conditions = _with_companions(suite, sets)
     check_demands(conditions, {n: d.space for n, d in sets.items()})
+    check_truth(conditions, sets)
     for made in suite.preparations:
         check_extra(registry.find_preparation(made.plugin).cls, f"preparation {made.name!r}: {made.plugin}")
     named = {p.model for p in suite.preparations} - {None, SELF}
@@ -219,8 +226,10 @@ def _cell_key(resolved: Resolved, model: ModelId, condition: Condition, lower: t
         }
         for s in condition.steps
     ]
+    kept = {} if resolved.suite.store is None else {"store": resolved.suite.store}
     return digest(
-        {
+        kept
+        | {
             "model": model.digest,
             "data": data.identity,
             "steps": steps,
@@ -302,7 +311,18 @@ def data_set(
         excluded={**index.excluded, **excluded(index.revision)},
         everything=tuple(sorted(index.ids)),
         sized=entry.view is not None,
+        accepted=index.accepted,
+        facts={k: dict(zip(index.ids, v, strict=True)) for k, v in index.facts.items()},
+        truth=_truth(index),
     )
+
+
+def _truth(index: DataIndex) -> str | None:
+    """A digest of the facts of images and of the acceptable classes, where there are any."""
+    if not (index.accepted or index.facts):
+        return None
+    facts = {k: [None if math.isnan(x) else x for x in v] for k, v in index.facts.items()}
+    return digest(index.accepted, index.ids if facts else (), facts)
 
 
 def _limit(text: str | None) -> int | None:
@@ -326,9 +346,10 @@ def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition,
     for name in list(sets):
         shift = sets[name]
         label = f"{CLEAN}@{shift.space.name}"
-        if shift.space.parent != base.space.name or shift.space.groups is None or label in sets:
+        part = classes_within(shift.space)
+        if shift.space.parent != base.space.name or part is None or label in sets:
             continue
-        where = {output: c for c, group in enumerate(shift.space.groups) for output in group}
+        where = {output: c for c, outputs in part.items() for output in outputs}
         labels = {i: where[base.labels[i]] for i in base.visiting if base.labels[i] in where}
         order = tuple(i for i in base.order if i in labels)
         if not order:  # a small limit: nothing of the base lies in the shift's classes
@@ -343,6 +364,14 @@ def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition,
         )
         extra.append(Condition(name=label, ladder=CLEAN, data=label, companion=True))
     return (*suite.conditions, *extra)
+
+
+def classes_within(space: LabelSpace) -> Mapping[int, tuple[int, ...]] | None:
+    """The model outputs behind each class that images have; None where those are simply all."""
+    if space.within is not None:
+        groups = space.groups or tuple((c,) for c in range(space.outputs))
+        return {c: groups[c] for c in space.within}
+    return None if space.groups is None else dict(enumerate(space.groups))
 
 
 def _check_distinct(models: Sequence[ResolvedModel]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from robobench.contracts import Intervention, Loss, Model
@@ -52,13 +52,13 @@ class Applied:
             given = _given(step, inputs)
             if "donor" in getattr(instance, "wants", ()):
                 given["donor"] = inputs["donor"]
-            ready = ImageBatch(batch.pixels, batch.ids, batch.labels, given, batch.facts)
+            ready = replace(batch, inputs=given)
             changed = instance(ready, self.draws(step, batch, number, memo))
             _check(step, batch, changed)
-            batch = ImageBatch(changed.pixels, batch.ids, batch.labels, {}, changed.facts)
+            batch = replace(batch, pixels=changed.pixels, inputs={}, facts=changed.facts)
         later = (step for step, _ in self.parts if step.kind != "perturbation")
         given = {name: values for step in later for name, values in _given(step, inputs).items()}
-        return ImageBatch(batch.pixels, batch.ids, batch.labels, given, batch.facts)
+        return replace(batch, inputs=given)
 
     def changed(self, model: Model, device: str, number: int = 0) -> Model:
         """The model under the condition's interventions."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robobench.contracts import LoadedModel, Model, Task
 from robobench.engine.assault import run_attack
-from robobench.engine.frames import Frames, batches
+from robobench.engine.frames import Frames, annotated, batches
 from robobench.engine.lots import Attacked, distance, predict
 from robobench.engine.pictures import donor_pixels
 from robobench.engine.resolve import DataSet
@@ -97,7 +97,8 @@ def _passive(
     for cell in cells:
         with _recorded(cell, item, failed):
             models[cell.key] = applied[cell.key].changed(bench.read, bench.device)
-    for batch in batches(bench.frames, item.ids, bench.data.labels, bench.batch_size, bench.device):
+    for bare in batches(bench.frames, item.ids, bench.data.labels, bench.batch_size, bench.device):
+        batch = annotated(bare, bench.data)
         memo: Memo = {}
         for cell in cells:
             wanted = [r for r, i in enumerate(batch.ids) if i in item.missing.get(cell.key, ())]
@@ -135,7 +136,7 @@ def _answer(work: Applied, model: Model, cell: Cell, batch: ImageBatch, bench: B
         worse = _margin(answers, batch.labels) < _margin(logits, batch.labels)
         logits = torch.where(worse[:, None], answers, logits)
         facts = {k: torch.where(worse, other.facts[k], v) for k, v in shown.facts.items()}
-        shown = ImageBatch(shown.pixels, shown.ids, shown.labels, {}, facts)
+        shown = replace(shown, inputs={}, facts=facts)
     return _columns(bench.task, shown, logits)
 
 
@@ -169,11 +170,12 @@ def _attacks(
     parts = list(batches(bench.frames, item.ids, bench.data.labels, bench.batch_size, bench.device))
     if not parts:
         return
-    whole = ImageBatch(
+    bare = ImageBatch(
         torch.cat([p.pixels for p in parts]),
         tuple(i for p in parts for i in p.ids),
         torch.cat([p.labels for p in parts]),
     )
+    whole = annotated(bare, bench.data)
     fallen: dict[str, _Fallen] = {}
     for cell in sorted(cells, key=lambda c: len(c.lower)):
         wanted = frozenset().union(*(item.missing.get(c.key, frozenset()) for c in cells if _needs(c, cell)))
@@ -326,7 +328,8 @@ def _fill(
 
 def _columns(task: Task, batch: ImageBatch, logits: Tensor) -> Columns:
     facts = {f"x_{k}": v.detach().float().cpu().numpy() for k, v in batch.facts.items()}
-    return {"image_id": np.array(batch.ids, object), **task.record(logits, batch.labels), **facts}
+    record = task.record(logits, batch.labels, batch.accepted)
+    return {"image_id": np.array(batch.ids, object), **record, **facts}
 
 
 def _table(cell: Cell, parts: Sequence[Columns], wanted: frozenset[str]) -> pa.Table:
@@ -342,8 +345,20 @@ def _table(cell: Cell, parts: Sequence[Columns], wanted: frozenset[str]) -> pa.T
 
     fixed = {"cell": same(cell.key), "model": same(cell.model.name), "condition": same(cell.condition.name)}
     ids = {"image_id": pa.array(joined.pop("image_id")[keep].tolist(), pa.string())}
-    rest = {k: pa.array(v[keep], from_pandas=v.dtype.kind == "f") for k, v in joined.items()}
+    rest = {k: _column(v[keep]) for k, v in joined.items()}
     return pa.table({**fixed, **ids, **rest})
+
+
+def _column(values: NDArray[Any]) -> pa.Array:
+    """One value for each image, or one list (of logits) whose length may differ between data sets."""
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values, from_pandas=values.dtype.kind == "f")
+    n, width = values.shape
+    ends = np.arange(n + 1, dtype=np.int32 if n * width < 2**31 else np.int64) * width
+    make = pa.ListArray if ends.dtype == np.int32 else pa.LargeListArray
+    return make.from_arrays(pa.array(ends), pa.array(values.ravel()))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from robobench.suite.suite import ScoreSpec
+from robobench.suite.suite import ScoreSpec, SummarySpec
 from robobench.types import CellFailure, Condition, Rows, Score, Yardstick
 
 __all__ = [
@@ -22,9 +22,10 @@ __all__ = [
     "ScoreSpec",
     "Source",
     "SuiteInfo",
+    "SummarySpec",
 ]
 
-FORMAT = 2  # of the JSON form; goes up when older readers would misread it
+FORMAT = 3  # of the JSON form; goes up when older readers would misread it
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class SuiteInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = ""
     date: str = ""
+    summaries: tuple[SummarySpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class Entry:
     ladders: Mapping[str, Score]
     flags: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()
+    summaries: tuple[Score, ...] = ()  # in the suite's order
 
     def doubts(self, conditions: Iterable[str]) -> tuple[str, ...]:
         """What is the matter with the attacks among some conditions."""

@@ -134,6 +134,7 @@ def _suite(record: RunRecord, made: Sequence[Any]) -> SuiteInfo:
         fingerprint=record.fingerprint,
         metrics=record.metrics,
         score=record.score,
+        summaries=record.summaries,
         data=tuple(
             DataInfo(d.name, d.title, len(d.order) - len(d.excluded), d.space, d.revision, d.excluded)
             for d in record.data

@@ -53,6 +53,8 @@ def _lines(board: Leaderboard, entry: Entry) -> Iterator[tuple[str | float | int
     for name, score in entry.ladders.items():
         doubts = "; ".join(entry.doubts(levels.get(name, ())))
         yield (*head, "ladder", name, "", "", "", "", *_numbers(score, None), doubts, "")
+    for score in entry.summaries:
+        yield (*head, "summary", "", "", "", "", "", *_numbers(score, None), "", "")
     doubts = "; ".join(entry.doubts(c for some in levels.values() for c in some))
     yield (*head, "score", "", "", "", "", "", *_numbers(entry.score, None), doubts, "")
 

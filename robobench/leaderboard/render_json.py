@@ -77,7 +77,7 @@ def _record(found: Any, kind: Any, where: str) -> Any:
     given = _checked(found, dict, where)
     hints = get_type_hints(kind)
     names = {f.name for f in fields(kind)}
-    later = {"health", "source"}  # not in format 1
+    later = {"health", "source", "summaries"}  # not in earlier formats
     wrong = sorted((set(given) ^ names) - later)
     if wrong:
         raise StoreError(f"{where}: {wrong[0]!r} is {'missing' if wrong[0] in names else 'unknown'}")

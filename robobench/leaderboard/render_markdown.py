@@ -30,6 +30,7 @@ from robobench.leaderboard.text import (
     ranks,
     shown,
     span,
+    summary_heads,
     tie_rule,
     unit_sign,
 )
@@ -46,6 +47,7 @@ def to_markdown(board: Leaderboard) -> str:
         f"**{escaped(headline(board))}**",
         _main(board),
         escaped(f"{mark_rule(board)} {columns_rule(board)} {interval_rule(board)} {tie_rule(board)}".strip()),
+        _summaries(board),
         *(_ladder(board, ladder) for ladder in board.ladders),
         *_matrices(board),
         *_further(board),
@@ -93,6 +95,15 @@ def _main(board: Leaderboard) -> str:
             ]
         )
     return _table([escaped(h) for h in heads], rows, left=(2,))
+
+
+def _summaries(board: Leaderboard) -> str:
+    """The suite's further numbers, a row for each model."""
+    heads = summary_heads(board)
+    if not heads:
+        return ""
+    rows = [[escaped(e.name), *(_number(s) for s in e.summaries)] for e in board.entries]
+    return "\n\n".join(["## Summaries", _table([escaped(h) for h in ("Model", *heads)], rows, left=(0,))])
 
 
 def _ladder(board: Leaderboard, ladder: Ladder) -> str:

@@ -16,6 +16,7 @@ from robobench.stats import LEVEL, RESAMPLES, interval, resample_weights, resamp
 from robobench.types import Rows, Score
 
 IMAGE = "image_id"
+OWN = "own"  # whether a row is a cell's own, where those of the clean condition follow
 DECIMALS = 9  # of published numbers: far below any interval, above what the order of a sum changes
 
 Floats = NDArray[np.float64]
@@ -190,6 +191,19 @@ def sample_cells(
     return out
 
 
+def sample_pooled(metric: Metric, rows: Rows, weights: NDArray[Any]) -> Floats:
+    """A metric of a cell's rows and the clean ones behind them on each resample: (r, n) -> (r,)."""
+    return _resampled(metric, rows, weights)
+
+
+def _weights_of(rows: Rows, resampling: Resampling) -> NDArray[Any]:
+    """How often each row is drawn; a cell's own and the clean ones behind them are drawn apart."""
+    if OWN not in rows:
+        return resampling.weights(size(rows))
+    own = int(rows[OWN].sum())
+    return np.concatenate([resampling.weights(own), resampling.weights(size(rows) - own, "clean")], axis=1)
+
+
 def composite(name: str, scale: Scaled, value: float, samples: Floats, n: int, level: float) -> Score:
     """A score over several cells, from its resamples.
 
@@ -248,7 +262,7 @@ def _whole_score(name: str, metric: Metric, rows: Rows, value: float, resampling
     n = _used(metric, rows)
     if not np.isfinite(value) or not n:
         return make_score(name, metric, np.nan, np.nan, np.nan, n)
-    samples = _resampled(metric, rows, resampling.weights(size(rows)))
+    samples = _resampled(metric, rows, _weights_of(rows, resampling))
     bias = np.nanmean(samples) - value
     low, high = interval(samples - bias if np.isfinite(bias) else samples, resampling.level)
     if metric.unit == "fraction":

@@ -191,6 +191,15 @@ def mark_rule(board: Leaderboard) -> str:
     return f"{MARK} A check of the attack failed: the number may flatter the model."
 
 
+def summary_heads(board: Leaderboard) -> list[str]:
+    """The suite's further numbers as column heads, each with its unit and which way is better."""
+    first = next((e.summaries for e in board.entries), ())
+    return [
+        f"{shown(s.name)} ({unit_sign(s.unit)}{'' if s.higher_is_better else ', lower is better'})"
+        for s in first
+    ]
+
+
 def health(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the health panel: a row for each attack on each model, a column for each check."""
     checks = list(dict.fromkeys(h.check for e in board.entries for h in e.health))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from robobench.registry import metrics
 from robobench.types import Rows
 
+_OUTLIER = -2  # the rank in rows of images that no class is right for
+
 
 @metrics.register("top1", version=1)
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Top1:
     """Top-1 accuracy: the share of images whose first answer is right (ILSVRC, IJCV 115, 2015).
 
     Per image 1 if no class stands before an acceptable one (`hit` = 0), else 0. A row whose logits are
-    not finite (`hit` = -1) is wrong. Fraction in [0, 1], higher is better.
+    not finite (`hit` = -1) is wrong; where no class is right (`hit` = -2) it is undefined (NaN). Fraction in
+    [0, 1], higher is better.
 
     >>> Top1()({"hit": np.array([0, 3, -1, 0])}).tolist()
     [1.0, 0.0, 0.0, 1.0]
@@ -29,7 +32,8 @@ class Top1:
     higher_is_better: ClassVar[bool] = True
 
     def __call__(self, rows: Rows) -> NDArray[np.float64]:
-        return np.asarray(rows["hit"] == 0, np.float64)
+        hit = np.asarray(rows["hit"])
+        return np.where(hit == _OUTLIER, np.nan, np.asarray(hit == 0, np.float64))
 
 
 @metrics.register("top5", version=1)
@@ -55,4 +59,4 @@ class Top5:
         hit = np.asarray(rows["hit"])
         if bool(((np.asarray(rows["top5"]) < 0) & (np.asarray(rows["top1"]) >= 0)).any()):
             return np.full(hit.shape, np.nan)
-        return np.asarray((hit >= 0) & (hit < 5), np.float64)
+        return np.where(hit == _OUTLIER, np.nan, np.asarray((hit >= 0) & (hit < 5), np.float64))

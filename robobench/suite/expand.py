@@ -13,23 +13,32 @@ from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownNa
 from robobench.keys import canonical, plain
 from robobench.registry import (
     Plugin,
+    build_formula,
     build_metric,
     build_preparation,
     build_step,
     data,
     find_preparation,
     find_step,
-    formulas,
     schema,
 )
 from robobench.specs import public_path
 from robobench.suite.health import companions
-from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart, ViewPart
-from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry, ScoreSpec, Suite
+from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart, ViewPart, with_parameters
+from robobench.suite.suite import (
+    BASE,
+    DataEntry,
+    ModelEntry,
+    PreparationEntry,
+    ScoreSpec,
+    Suite,
+    SummarySpec,
+)
 from robobench.suite.yaml_lines import Document, Path
 from robobench.types import CLEAN, Condition, Json, Step, View
 
 SELF = "self"
+_LOGITS = "logits"  # the column, and the option of a suite that keeps it
 
 
 def expand_suite(part: SuitePart, document: Document) -> Suite:
@@ -47,7 +56,14 @@ def expand_suite(part: SuitePart, document: Document) -> Suite:
         view=None if isinstance(part.view, str) else expander.view(part.view, {}, ("view",)),
         conditions=conditions,
         metrics=part.metric_names,
-        score=ScoreSpec(part.score.name, part.score.formula, part.score.over, part.score.of),
+        score=ScoreSpec(
+            part.score.name,
+            with_parameters(part.score.formula, part.score.with_),
+            part.score.over,
+            part.score.of,
+        ),
+        summaries=expander.summaries,
+        store=None if part.store == "summary" else part.store,
         models=tuple(ModelEntry(m.spec, m.name, m.family, m.clean_accuracy, m.citation) for m in part.models),
         preparations=expander.preparations,
         seed=part.seed,
@@ -77,20 +93,44 @@ class _Expander:
 
     def check_names(self) -> None:
         for i, name in enumerate(self.part.metric_names):
-            self._asking(("metrics", i), lambda n=name: build_metric(n))
-        if self.part.score.of not in self.part.metric_names:
-            raise self.document.error(
-                ("score",), f"score.of: {self.part.score.of!r} is not among the suite's metrics"
-            )
-        self._asking(("score",), lambda: formulas.build(self.part.score.formula))
+            metric = self._asking(("metrics", i), lambda n=name: build_metric(n))
+            if _LOGITS in metric.needs and self.part.store != _LOGITS:
+                raise self.document.error(
+                    ("metrics", i),
+                    f"{name} needs the logit of every class, not kept in rows: add `store: {_LOGITS}` to the "
+                    "suite (four bytes for each image, condition and class)",
+                )
+        names = Counter([self.part.score.name, *(s.name for s in self.part.summaries)])
+        for i, summary in enumerate(self.part.summaries):
+            if names[summary.name] > 1:
+                raise self.document.error(
+                    ("summaries", i), f"two numbers are called {summary.name!r}: name them apart"
+                )
+        for path, of, formula in self._formulas():
+            if of not in self.part.metric_names:
+                raise self.document.error(path, f"{path[0]}.of: {of!r} is not among the suite's metrics")
+            self._asking(path, lambda f=formula: build_formula(f))
 
     def check_score(self, conditions: tuple[Condition, ...]) -> None:
-        """Whether the formula can do with these conditions, where it has an opinion."""
+        """Whether the formulas can do with these conditions, where they have an opinion."""
+        judged = tuple(c for c in conditions if not c.check)
+        for path, of, formula in self._formulas():
+            check = getattr(build_formula(formula), "check", None)
+            if check is not None:
+                self._asking(path, lambda c=check, m=of: c(judged, m))
+
+    @property
+    def summaries(self) -> tuple[SummarySpec, ...]:
+        return tuple(
+            SummarySpec(s.name, with_parameters(s.formula, s.with_), s.of) for s in self.part.summaries
+        )
+
+    def _formulas(self) -> Iterator[tuple[Path, str, str]]:
+        """Where each formula stands, its metric, and itself."""
         score = self.part.score
-        check = getattr(formulas.build(score.formula), "check", None)
-        if check is not None:
-            judged = tuple(c for c in conditions if not c.check)
-            self._asking(("score",), lambda: check(judged, score.of))
+        yield ("score",), score.of, with_parameters(score.formula, score.with_)
+        for i, summary in enumerate(self.summaries):
+            yield ("summaries", i), summary.of, summary.formula
 
     def conditions(self) -> tuple[Condition, ...]:
         found = [Condition(name=CLEAN, ladder=CLEAN, data=BASE)]

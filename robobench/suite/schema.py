@@ -95,8 +95,13 @@ class MetricPart(Part):
     with_: Mapping[str, bool | int | float | str] = Field(default_factory=dict, alias="with")
 
     def __str__(self) -> str:
-        query = "&".join(f"{k}={v}" for k, v in sorted(self.with_.items()))
-        return f"{self.use}?{query}" if query else self.use
+        return with_parameters(self.use, self.with_)
+
+
+def with_parameters(name: str, params: Mapping[str, Any]) -> str:
+    """`name?key=value&...`, the keys in order; the bare name without parameters."""
+    query = "&".join(f"{k}={v}" for k, v in sorted(params.items()))
+    return f"{name}?{query}" if query else name
 
 
 class PreparationPart(Part):
@@ -172,7 +177,17 @@ class ScorePart(Part):
 
     name: Name
     formula: str = "mean"
+    with_: Mapping[str, bool | int | float | str] = Field(default_factory=dict, alias="with")
     over: Literal["ladders"] = "ladders"
+    of: str = "accuracy.top1"
+
+
+class SummaryPart(Part):
+    """A further number of a model beside its score: a formula of a metric over all conditions."""
+
+    name: Name
+    formula: str
+    with_: Mapping[str, bool | int | float | str] = Field(default_factory=dict, alias="with")
     of: str = "accuracy.top1"
 
 
@@ -193,8 +208,10 @@ class SuitePart(Part):
     conditions: tuple[ConditionPart, ...] = ()
     metrics: tuple[str | MetricPart, ...] = ("accuracy.top1",)
     score: ScorePart = Field(default_factory=lambda: ScorePart(name="robustness"))
+    summaries: tuple[SummaryPart, ...] = ()
+    store: Literal["summary", "logits"] = "summary"
 
-    @field_validator("models", "conditions", "metrics", mode="before")
+    @field_validator("models", "conditions", "metrics", "summaries", mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

@@ -88,11 +88,20 @@ class PreparationEntry:
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """Which number ranks the models."""
+    """Which number ranks the models. formula: `name` or `name?key=value`."""
 
     name: str
     formula: str
     over: str
+    of: str
+
+
+@dataclass(frozen=True)
+class SummarySpec:
+    """A number that is shown beside the score: a formula, `name` or `name?key=value`, of a metric."""
+
+    name: str
+    formula: str
     of: str
 
 
@@ -114,10 +123,13 @@ class Suite:
     description: str = ""
     citation: str | None = None
     origin: str = field(default="", compare=False)  # where it was read, for messages
+    summaries: tuple[SummarySpec, ...] = ()
+    store: str | None = None  # `logits` where every class's logit is kept with the rows
 
     @property
     def digest(self) -> str:
         """Changes with anything that changes a number or its meaning; not with titles or models."""
+        later = {k: v for k, v in {"summaries": self.summaries, "store": self.store}.items() if v}
         return digest(
             [d.identity for d in self.data],
             self.view,
@@ -127,6 +139,7 @@ class Suite:
             [p.identity for p in self.preparations],
             self.seed,
             self.lot,
+            *([later] if later else []),  # options that are not used leave old digests as they were
         )
 
     def entry(self, name: str) -> DataEntry:

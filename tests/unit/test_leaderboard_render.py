@@ -61,8 +61,8 @@ def test_json_round_trips_every_value():
         (lambda d: "[]", "expected a JSON object with a number `format`"),
         (lambda d: {**d, "format": True}, "expected a JSON object with a number `format`"),
         (
-            lambda d: {**d, "format": 3},
-            "a leaderboard of format 3, this robobench reads formats up to 2: upgrade",
+            lambda d: {**d, "format": 4},
+            "a leaderboard of format 4, this robobench reads formats up to 3: upgrade",
         ),
         (lambda d: {**d, "format": 0}, "format 0, .* make it again with `robobench leaderboard`"),
         (lambda d: {k: v for k, v in d.items() if k != "entries"}, "leaderboard: 'entries' is missing"),
