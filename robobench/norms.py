@@ -18,6 +18,11 @@ _TINY = 1e-30  # far below any length that matters; keeps 0 / 0 away
 _ROUNDING = 2.0**-25  # the most by which float32 rounds a pixel in [0, 1]
 
 
+def per_image(values: Tensor) -> Tensor:
+    """One value for each image, (b,), as it meets pixels: (b, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
 def length(change: Tensor, norm: str) -> Tensor:
     """The length of each image's change, (b, 1, 1, 1), never 0 but at least 1e-30.
 

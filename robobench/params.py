@@ -21,11 +21,14 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
+from robobench.errors import BadParameter
+
 __all__ = [
     "Cells",
     "Eps",
     "Grid",
     "Radius",
+    "check_linf",
     "count_of",
     "explained",
     "pixel_radius",
@@ -120,6 +123,19 @@ def pixel_radius(value: Any) -> float:
     if number is None or not 0 <= number <= 1:
         raise ValueError(_BUDGET_HELP + ("" if number is None else _meant(number)))
     return number
+
+
+def check_linf(name: str, norm: str | None, value: Any, field: str = "eps") -> None:
+    """Raise BadParameter, in the name of a plug-in, for an linf radius beyond the pixel range.
+
+    Other norms may be larger: an l2 distance adds up over the pixels.
+    """
+    if norm != "linf":
+        return
+    try:
+        pixel_radius(value)
+    except ValueError as error:
+        raise BadParameter(f"{name}: {field}: expected {error}, got {value!r}", (field,)) from None
 
 
 def count_of(share: float, total: int) -> int:

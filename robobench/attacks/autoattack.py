@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from robobench.errors import BadParameter
 from robobench.norms import Norm
-from robobench.params import Radius, pixel_radius
+from robobench.params import Radius, check_linf
 from robobench.registry import attacks
 
 _TARGETS = 9  # wrong classes that a targeted stage aims at, where there are so many
@@ -31,13 +30,7 @@ class _AutoAttack(ABC):
     key: ClassVar[str]
 
     def __post_init__(self) -> None:
-        try:
-            if self.norm == "linf":
-                pixel_radius(self.eps)
-        except ValueError as error:
-            raise BadParameter(
-                f"autoattack.{self.key}: eps: expected {error}, got {self.eps!r}", ("eps",)
-            ) from None
+        check_linf(f"autoattack.{self.key}", self.norm, self.eps)
 
     @property
     def identity(self) -> bool:

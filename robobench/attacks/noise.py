@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from robobench import losses, norms
 from robobench.contracts import Seen, State
 from robobench.draws import Draws
-from robobench.errors import BadParameter
-from robobench.params import Radius, pixel_radius
+from robobench.params import Radius, check_linf
 from robobench.registry import Field, attacks
 from robobench.types import ImageBatch
 
@@ -50,11 +49,7 @@ class RandomNoise:
     )
 
     def __post_init__(self) -> None:
-        try:
-            if self.norm == "linf":
-                pixel_radius(self.eps)
-        except ValueError as error:
-            raise BadParameter(f"noise.uniform: eps: expected {error}, got {self.eps!r}", ("eps",)) from None
+        check_linf("noise.uniform", self.norm, self.eps)
 
     @property
     def identity(self) -> bool:

@@ -16,7 +16,7 @@ from robobench.contracts import Model
 from robobench.draws import Draws
 from robobench.errors import AttackError, BadParameter, RobobenchError, nearest
 from robobench.keys import digest
-from robobench.params import Radius, pixel_radius, read_radius
+from robobench.params import Radius, check_linf, read_radius
 from robobench.randomness import global_seed
 from robobench.registry import attacks
 from robobench.types import ImageBatch
@@ -179,11 +179,7 @@ class AnyTorchattack:
         values = _checked(self.attack, specs, given)
         object.__setattr__(self, "eps", values.pop("eps", None))
         object.__setattr__(self, "params", values)
-        if self.norm == "linf":
-            try:
-                pixel_radius(self.eps)
-            except ValueError as error:
-                raise _bad(f"eps: expected {error}, got {self.eps!r}", "eps") from None
+        check_linf("torchattacks.any", self.norm, self.eps)
 
     @property
     def norm(self) -> str | None:

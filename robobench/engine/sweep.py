@@ -24,6 +24,7 @@ from robobench.engine.pictures import donor_pixels
 from robobench.engine.resolve import DataSet
 from robobench.engine.steps import Applied, Memo
 from robobench.errors import RobobenchError, Unsupported
+from robobench.losses import margin
 from robobench.lossless import Kept
 from robobench.types import Cell, CellFailure, CellRows, ImageBatch, Keep, WorkItem
 
@@ -133,20 +134,18 @@ def _answer(work: Applied, model: Model, cell: Cell, batch: ImageBatch, bench: B
     for number in range(1, cell.condition.worst_of):
         other = work.perturb(batch, inputs, number, memo)
         answers = work.changed(bench.read, bench.device, number)(other)
-        worse = _margin(answers, batch.labels) < _margin(logits, batch.labels)
+        worse = _lead(answers, batch.labels) > _lead(logits, batch.labels)
         logits = torch.where(worse[:, None], answers, logits)
         facts = {k: torch.where(worse, other.facts[k], v) for k, v in shown.facts.items()}
         shown = replace(shown, inputs={}, facts=facts)
     return _columns(bench.task, shown, logits)
 
 
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the label minus the best other; an answer that is not finite is the worst."""
+def _lead(logits: Tensor, labels: Tensor) -> Tensor:
+    """By how much the best wrong class leads; where an answer is not finite, by more than any other."""
     import torch
 
-    right = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
-    return torch.where(torch.isfinite(logits).all(dim=1), right - others, -torch.inf)
+    return torch.where(torch.isfinite(logits).all(dim=1), margin(logits, labels), torch.inf)
 
 
 def _inputs(work: Applied, cell: Cell, batch: ImageBatch, bench: Bench) -> Mapping[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from robobench.draws import Draws
 from robobench.errors import BadParameter, DataError
-from robobench.params import Radius, pixel_radius
+from robobench.params import Radius, check_linf
 from robobench.registry import Field, perturbations
 from robobench.types import ImageBatch
 
@@ -81,11 +81,7 @@ class UniversalSigns:
     )
 
     def __post_init__(self) -> None:
-        if self.norm == "linf":
-            try:
-                pixel_radius(self.eps)
-            except ValueError as error:
-                raise BadParameter(f"universal.signs: eps: expected {error}", ("eps",)) from None
+        check_linf("universal.signs", self.norm, self.eps)
 
     @property
     def identity(self) -> bool:

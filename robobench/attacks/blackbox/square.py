@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from robobench.contracts import Seen, State
 from robobench.draws import Draws
-from robobench.errors import BadParameter
 from robobench.losses import margin
 from robobench.norms import bounded, direction, length
-from robobench.params import Radius, pixel_radius
+from robobench.params import Radius, check_linf
 from robobench.registry import Field, attacks
 from robobench.types import ImageBatch
 
@@ -68,13 +67,7 @@ class Square:
     )
 
     def __post_init__(self) -> None:
-        try:
-            if self.norm == "linf":
-                pixel_radius(self.eps)
-        except ValueError as error:
-            raise BadParameter(
-                f"blackbox.square: eps: expected {error}, got {self.eps!r}", ("eps",)
-            ) from None
+        check_linf("blackbox.square", self.norm, self.eps)
 
     @property
     def identity(self) -> bool:

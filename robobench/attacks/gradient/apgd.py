@@ -12,8 +12,8 @@ from robobench.contracts import Seen, State
 from robobench.draws import Draws
 from robobench.errors import BadParameter
 from robobench.losses import cross_entropy, dlr, targeted_dlr
-from robobench.norms import Norm, bounded, length
-from robobench.params import Radius, pixel_radius
+from robobench.norms import Norm, bounded, length, per_image
+from robobench.params import Radius, check_linf
 from robobench.registry import Field, attacks
 from robobench.types import ImageBatch
 
@@ -94,13 +94,7 @@ class _AutoPgd:
     key: ClassVar[str]
 
     def __post_init__(self) -> None:
-        try:
-            if self.norm == "linf":
-                pixel_radius(self.eps)
-        except ValueError as error:
-            raise BadParameter(
-                f"gradient.{self.key}: eps: expected {error}, got {self.eps!r}", ("eps",)
-            ) from None
+        check_linf(f"gradient.{self.key}", self.norm, self.eps)
         if self.larger_eps and self.norm != "l1":
             raise BadParameter(
                 f"gradient.{self.key}: larger_eps: expected norm: l1 with it, got norm: {self.norm}",
@@ -186,9 +180,9 @@ class _AutoPgd:
         del following["slope"]
         ends = torch.tensor(schedule.ends, device=device)[count]
         if bool(ends.any()):
-            smaller = radius[after].view(-1, 1, 1, 1)
+            smaller = per_image(radius[after])
             again = bounded(batch.pixels, at["top"] - batch.pixels, "l1", smaller)
-            following["pixels"] = torch.where(_wide(ends), again, moved)
+            following["pixels"] = torch.where(per_image(ends), again, moved)
         return following
 
     def _noted(self, state: State, seen: Seen, begins: Tensor) -> dict[str, Tensor]:
@@ -204,8 +198,8 @@ class _AutoPgd:
         return {
             **state,
             "slope": slope,
-            "top": torch.where(_wide(better), state["pixels"], state["top"]),
-            "top_slope": torch.where(_wide(better), slope, state["top_slope"]),
+            "top": torch.where(per_image(better), state["pixels"], state["top"]),
+            "top_slope": torch.where(per_image(better), slope, state["top_slope"]),
             "top_loss": torch.where(better, loss, state["top_loss"]),
             "last_loss": torch.where(begins, 0.0, loss),
             "checked_loss": torch.where(begins, loss, state["checked_loss"]),
@@ -267,14 +261,14 @@ class _AutoPgd:
         """One step up, back into ball and range; then, but for l1, most of it together with the last one."""
         import torch
 
-        images, here, slope, size = batch.pixels, at["pixels"], at["slope"], _wide(at["length"])
+        images, here, slope, size = batch.pixels, at["pixels"], at["slope"], per_image(at["length"])
         if self.norm == "l1":
             signs = _sparse(slope, at["share"])
             aim = here + size * (signs / (signs.abs().sum((1, 2, 3), keepdim=True) + 1e-10))
-            return bounded(images, aim - images, "l1", _wide(radius))
+            return bounded(images, aim - images, "l1", per_image(radius))
         up = slope.sign() if self.norm == "linf" else _unit(slope)
         aim = self._inside(images, here + size * up)
-        kept = _wide(torch.where(begins, 0.0, _MOMENTUM))
+        kept = per_image(torch.where(begins, 0.0, _MOMENTUM))
         drift = (here - at["before"]).mul_(kept)
         return self._inside(images, (aim - here).mul_(1 - kept).add_(here).add_(drift))
 
@@ -386,11 +380,6 @@ class TargetedAutoProjectedGradient(_AutoPgd):
         return targeted_dlr(logits, labels, state["target"])
 
 
-def _wide(values: Tensor) -> Tensor:
-    """(b,) as (b, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)
-
-
 def _unit(change: Tensor) -> Tensor:
     """Each image's change at Euclidean length 1; one as short as 1e-12 stays shorter, as in the original."""
     return change / (length(change, "l2") + _TINY).to(change.dtype)
@@ -402,8 +391,8 @@ def _back(at: dict[str, Tensor], who: Tensor) -> dict[str, Tensor]:
 
     if not bool(who.any()):
         return at
-    pixels = torch.where(_wide(who), at["top"], at["pixels"])
-    return {**at, "pixels": pixels, "slope": torch.where(_wide(who), at["top_slope"], at["slope"])}
+    pixels = torch.where(per_image(who), at["top"], at["pixels"])
+    return {**at, "pixels": pixels, "slope": torch.where(per_image(who), at["top_slope"], at["slope"])}
 
 
 def _sparse(slope: Tensor, share: Tensor) -> Tensor:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from robobench.attacks.gradient.hyperplane import onto_hyperplane
 from robobench.contracts import Loss, Model, Seen, State
 from robobench.draws import Draws
-from robobench.errors import BadParameter
 from robobench.losses import margin
-from robobench.norms import Norm, direction, length
-from robobench.params import Radius, pixel_radius
+from robobench.norms import Norm, direction, length, per_image
+from robobench.params import Radius, check_linf
 from robobench.registry import Field, attacks
 from robobench.types import ImageBatch
 
@@ -131,7 +130,7 @@ class _FastAdaptiveBoundary(ABC):
         nearer = fooled & (size < state["size"]) & ~state["done"]
         found = {
             **state,
-            "best": torch.where(_wide(nearer), here, state["best"]),
+            "best": torch.where(per_image(nearer), here, state["best"]),
             "size": torch.where(nearer, size, state["size"]),
         }
         if not self.looks(state):
@@ -149,12 +148,12 @@ class _FastAdaptiveBoundary(ABC):
         import torch
 
         here, stepped = at["pixels"], at["stepped"]
-        pixels = torch.where(_wide(stepped & fooled), images + self.beta * (here - images), here)
+        pixels = torch.where(per_image(stepped & fooled), images + self.beta * (here - images), here)
         ended = stepped & (at["taken"] >= self.steps)
         run = at["run"] + ended
         return {
             **at,
-            "pixels": torch.where(_wide(ended), self._begun(images, at, run), pixels),
+            "pixels": torch.where(per_image(ended), self._begun(images, at, run), pixels),
             "run": run,
             "taken": torch.where(ended, 0, at["taken"]),
             "stepped": torch.zeros_like(stepped),
@@ -196,7 +195,7 @@ class _FastAdaptiveBoundary(ABC):
         which = run % self.restarts
         rows = torch.arange(len(run), device=run.device)
         change = state["begin"][rows, (which - 1).clamp(min=0)]
-        return torch.where(_wide(which > 0), (images + change).clamp_(0, 1), images)
+        return torch.where(per_image(which > 0), (images + change).clamp_(0, 1), images)
 
 
 @attacks.register("fab", version=1)
@@ -231,11 +230,7 @@ class FastAdaptiveBoundary(_FastAdaptiveBoundary):
     )
 
     def __post_init__(self) -> None:
-        try:
-            if self.norm == "linf":
-                pixel_radius(self.eps)
-        except ValueError as error:
-            raise BadParameter(f"gradient.fab: eps: expected {error}, got {self.eps!r}", ("eps",)) from None
+        check_linf("gradient.fab", self.norm, self.eps)
 
     @property
     def identity(self) -> bool:
@@ -325,7 +320,7 @@ class _NearestClass:
             closer = away < nearest
             nearest = torch.where(closer, away, nearest)
             chosen = torch.where(closer, k, chosen)
-            slopes = torch.where(_wide(closer), slope, slopes)
+            slopes = torch.where(per_image(closer), slope, slopes)
         both = torch.stack([labels, chosen], dim=1)
         loss(torch.full_like(logits, -torch.inf).scatter(1, both, logits.gather(1, both)), labels)
         return logits, slopes
@@ -347,8 +342,3 @@ def _dual(slope: Tensor, norm: str) -> Tensor:
     order = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}[norm]
     size: Tensor = torch.linalg.vector_norm(slope, ord=order, dim=(1, 2, 3))
     return size
-
-
-def _wide(values: Tensor) -> Tensor:
-    """(b,) as (b, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)

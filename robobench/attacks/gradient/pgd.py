@@ -11,7 +11,7 @@ from robobench.attacks.gradient.objective import Objective
 from robobench.contracts import Seen, State
 from robobench.draws import Draws
 from robobench.errors import BadParameter
-from robobench.params import Radius, pixel_radius
+from robobench.params import Radius, check_linf
 from robobench.registry import Field, attacks
 from robobench.types import ImageBatch
 
@@ -64,15 +64,9 @@ class ProjectedGradient(Objective):
     )
 
     def __post_init__(self) -> None:
-        for name in ("eps", "alpha") if self.norm == "linf" else ():
-            value = getattr(self, name)
-            try:
-                if value is not None:
-                    pixel_radius(value)
-            except ValueError as error:
-                raise BadParameter(
-                    f"gradient.pgd: {name}: expected {error}, got {value!r}", (name,)
-                ) from None
+        check_linf("gradient.pgd", self.norm, self.eps)
+        if self.alpha is not None:
+            check_linf("gradient.pgd", self.norm, self.alpha, "alpha")
         if self.restarts > 1 and not self.random_start and self.target != "random":
             raise BadParameter(
                 "gradient.pgd: restarts: expected 1 without random_start, because every restart would do "

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from robobench.contracts import Model
 from robobench.draws import Draws
-from robobench.errors import AttackError, BadParameter, DataError, ModelError
+from robobench.errors import AttackError, DataError, ModelError
 from robobench.losses import cross_entropy
 from robobench.norms import length, project, steepest
-from robobench.params import Radius, pixel_radius
+from robobench.params import Radius, check_linf
 from robobench.preparations.universal.lots import lots
 from robobench.registry import Field, preparations
 from robobench.types import ImageBatch
@@ -62,11 +62,7 @@ class UniversalPerturbation:
     )
 
     def __post_init__(self) -> None:
-        if self.norm == "linf":
-            try:
-                pixel_radius(self.eps)
-            except ValueError as error:
-                raise BadParameter(f"universal.perturbation: eps: expected {error}", ("eps",)) from None
+        check_linf("universal.perturbation", self.norm, self.eps)
 
     def __call__(
         self, model: Model | None, batches: Iterable[ImageBatch], draws: Draws
