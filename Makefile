@@ -8,13 +8,14 @@ EXTRAS ?= dev,samples
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEER := $(VENV)/.imagecorruptions
+PAGES := $(VENV)/.pages
 TESTING := NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_OFFLINE=1 GOMP_SPINCOUNT=2000
 
 MODERN := import sys; sys.exit(sys.version_info < (3, 11))
 AGE := import sys; print(".".join(map(str, sys.version_info[:3])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check bench docs gallery clean setup
+.PHONY: help run test test-slow test-pages check bench docs gallery clean setup
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -31,6 +32,10 @@ test: setup  ## all tests but the slow ones
 test-slow: setup  ## the tests that take minutes or need an accelerator
 	@echo "==> running the slow tests"
 	@$(TESTING) $(BIN)/python -m pytest -m "slow or gpu"
+
+test-pages: setup $(PAGES)  ## the page in a real browser, tables in a real LaTeX (installs both from Debian)
+	@echo "==> running the tests that need a browser or LaTeX"
+	@$(TESTING) $(BIN)/python -m pytest -m pages tests/pages
 
 check: setup  ## style, types, layers, generated docs, shipped suites
 	@echo "==> ruff"
@@ -72,6 +77,30 @@ $(PEER): $(STAMP)
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'scikit-image>=0.26' && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2; \
 	fi
+	@touch $@
+
+# Chromium and LaTeX come from Debian, axe-core (which looks for what is in a screen reader's way) from npm.
+$(PAGES): $(STAMP)
+	@need=""; \
+	command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || need="chromium"; \
+	command -v pdflatex >/dev/null 2>&1 || need="$$need texlive-latex-base texlive-latex-recommended"; \
+	command -v npm >/dev/null 2>&1 || need="$$need npm"; \
+	if [ -n "$$need" ]; then \
+	  if ! command -v apt-get >/dev/null 2>&1; then \
+	    echo "the tests of pages need what Debian calls: $$need; install it, then run make test-pages again" >&2; exit 2; \
+	  fi; \
+	  echo "==> installing $$need"; \
+	  if [ "$$(id -u)" = 0 ]; then as=""; else as="sudo"; fi; \
+	  $$as apt-get update -qq && \
+	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$need >/dev/null; \
+	fi
+	@echo "==> installing playwright and axe-core"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),pages]'; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),pages]'; \
+	fi
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/pages axe-core@4
 	@touch $@
 
 # Made anew where it is missing, brought up to date where pyproject.toml or constraints.txt is newer.

@@ -1,9 +1,10 @@
-"""Write docs/plugins.md from the plug-ins themselves; with --check only say whether it is up to date."""
+"""Write docs/plugins.md and docs/leaderboard.schema.json from the code; --check only says what is stale."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,11 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from robobench.leaderboard.render_json import json_schema
 from robobench.registry import REGISTRIES, Plugin, schema
 
 PAGE = Path(__file__).parent / "plugins.md"
+SCHEMA = PAGE.with_name("leaderboard.schema.json")
 HEAD = """\
 # Plug-ins
 
@@ -118,16 +121,17 @@ def field_comments(cls: type[Any]) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or compare it."""
-    text = page()
+    """Write the pages, or compare them."""
+    pages = {PAGE: page(), SCHEMA: json.dumps(json_schema(), indent=1) + "\n"}
     if "--check" not in arguments:
-        PAGE.write_text(text, encoding="utf-8")
-        print(f"wrote docs/{PAGE.name}")
+        for path, text in pages.items():
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote docs/{path.name}")
         return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"docs/{PAGE.name} is not what the plug-ins say: run `make docs`", file=sys.stderr)
-    return 1
+    old = [p for p, text in pages.items() if not (p.is_file() and p.read_text(encoding="utf-8") == text)]
+    for path in old:
+        print(f"docs/{path.name} is not what the code says: run `make docs`", file=sys.stderr)
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from robobench.cli import options
-from robobench.errors import ExitCode
+from robobench.errors import ExitCode, RobobenchError
+
+BUILD = "build"
 
 
 def leaderboard(
@@ -17,7 +19,10 @@ def leaderboard(
     ] = None,
     out: options.Out = options.RESULTS,
     format_: Annotated[
-        str, typer.Option("--format", "-f", help="table, markdown, csv, json or html.")
+        str,
+        typer.Option(
+            "--format", "-f", help="table, or badge, bibtex, card, csv, html, json, latex or markdown."
+        ),
     ] = "table",
     to: Annotated[
         Path | None,
@@ -25,8 +30,21 @@ def leaderboard(
             "--to", metavar="DIR", help="Write all formats into a folder, as leaderboards/ holds them."
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="With `build`: change nothing, exit with 3 when a file is stale.")
+    ] = False,
 ) -> int:
-    """Rank the models of a results folder again, from its rows."""
+    """Rank the models of a results folder again, from its rows.
+
+    `robobench leaderboard build [--to DIR]` renders every published board below DIR (leaderboards/ by
+    default) again from its data, and the index over them; with `--check` it only says what is out of date.
+    """
+    if check and suite != BUILD:
+        raise RobobenchError(
+            "--check belongs to `robobench leaderboard build`, which renders published boards"
+        )
+    if suite == BUILD:
+        return _build(Path("leaderboards") if to is None else to, check=check)
     from robobench.cli.table import board_table
     from robobench.leaderboard.build import build
     from robobench.leaderboard.collect import collect, newest_run
@@ -43,6 +61,22 @@ def leaderboard(
     else:
         typer.echo(render(board, format_))
     return ExitCode.FAILED_CELLS if board.broken else ExitCode.OK
+
+
+def _build(root: Path, *, check: bool) -> int:
+    from robobench.leaderboard.publish import INDEX, rebuild, stale
+
+    if check:
+        old = stale(root)
+        for name in old:
+            typer.echo(f"{root / name}: is not what its data render to")
+        typer.echo(f"{len(old)} files are stale: run `robobench leaderboard build`" if old else "up to date")
+        return ExitCode.CHECK if old else ExitCode.OK
+    boards = rebuild(root)
+    for name, board in boards.items():
+        typer.echo(f"{name}: {len(board.entries)} models, protocol {board.suite.fingerprint}")
+    typer.echo(f"index: {root / INDEX}")
+    return ExitCode.OK
 
 
 def query(

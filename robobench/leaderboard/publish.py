@@ -1,24 +1,83 @@
-"""A leaderboard as a folder of files, each replaced whole: an interrupted run leaves the old board."""
+"""A leaderboard as a folder of files, and many as a shelf of such folders with an index over them.
+
+Every file is replaced whole: an interrupted run leaves the old one.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from robobench.errors import StoreError
 from robobench.leaderboard.board import Leaderboard
 from robobench.leaderboard.render import FILES, render
+from robobench.leaderboard.render_index import to_index
+from robobench.leaderboard.render_json import from_json
+
+INDEX = "index.html"
 
 
 def publish(board: Leaderboard, folder: Path) -> Path:
     """Write a board in every format. Raises StoreError when the folder cannot be written."""
-    texts = {name: render(board, format_) for format_, name in FILES.items()}
+    _write(folder, {name: render(board, format_) for format_, name in FILES.items()})
+    return folder
+
+
+def shelf(root: Path) -> Mapping[str, Leaderboard]:
+    """The boards in the folders of a folder, by the folder's name. Raises StoreError for one without any."""
+    paths = sorted(root.glob(f"*/{FILES['json']}"))
+    if not paths:
+        raise StoreError(
+            f"{root}: no folder with a {FILES['json']} in it: publish a board with "
+            f"`robobench leaderboard SUITE --to {root / 'SUITE'}`"
+        )
+    found = {}
+    for path in paths:
+        try:
+            found[path.parent.name] = from_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, StoreError) as error:
+            raise StoreError(f"{path}: {error}") from None
+    return found
+
+
+def rebuild(root: Path) -> Mapping[str, Leaderboard]:
+    """Render every board of a shelf again from its data, and the index over them."""
+    boards = shelf(root)
+    for name, board in boards.items():
+        publish(board, root / name)
+    _write(root, {INDEX: to_index(boards)})
+    return boards
+
+
+def stale(root: Path) -> tuple[str, ...]:
+    """Files of a shelf that are not what their data render to, by path below it."""
+    boards = shelf(root)
+    wanted = {
+        f"{name}/{file}": render(board, format_)
+        for name, board in boards.items()
+        for format_, file in FILES.items()
+    }
+    wanted[INDEX] = to_index(boards)
+    return tuple(sorted(file for file, text in wanted.items() if _read(root / file) != text))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             part = folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
+            try:
+                part.write_bytes(text.encode("utf-8"))
+                part.replace(folder / name)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{folder}: the board cannot be written: {error.strerror or error}") from None
-    return folder

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from robobench.leaderboard import svg, text
 from robobench.leaderboard.board import Entry, Leaderboard, Level
+from robobench.leaderboard.heat import condition_map
 from robobench.leaderboard.limits import LimitCurve, limit_curves
 from robobench.leaderboard.matrix import RULE, Matrix, heat_map, matrices
 from robobench.types import Score
@@ -27,19 +28,18 @@ def to_html(board: Leaderboard) -> str:
     Numbers carry `data-m` (the model's place), `data-c` (a column of `columns`, or `score`), `data-k` (the
     metric's name) and `data-v`, `data-l`, `data-h`, `data-n`, so that they can be read back.
     """
-    environment = _environment()
-    css, js = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; script-src '{_hash(js)}'; style-src '{_hash(css)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template("page.html.j2").render(
-        board=board,
-        page=_Page(board),
-        text=text,
-        policy=policy,
-        css=_raw(css),
-        js=_raw(js),
+    css, js = asset("page.css"), asset("page.js")
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            board=board,
+            page=_Page(board),
+            text=text,
+            policy=policy(css, js),
+            css=raw(css),
+            js=raw(js),
+        )
     )
 
 
@@ -74,6 +74,20 @@ class _Page:
         return tuple(dict.fromkeys(x for x in letters if letters.count(x) > 1))
 
     @property
+    def families(self) -> tuple[str, ...]:
+        """The families of the models, those that are not known as a dash."""
+        return tuple(sorted({text.shown(e.family or text.DASH) for e in self.board.entries}))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the ranking that can be left out."""
+        named = [r.condition for r in self.board.references] + [la.name for la in self.board.ladders]
+        return (*(text.shown(name) for name in named), "Family", "Params")
+
+    def condition_map(self) -> str:
+        return raw(condition_map(self.board))
+
+    @property
     def axis(self) -> tuple[float, float]:
         return svg.range_of([e.score for e in self.board.entries])
 
@@ -101,37 +115,37 @@ class _Page:
         """A column's head that may break after its dots."""
         from markupsafe import escape
 
-        return _raw(str(escape(name)).replace(".", ".<wbr>").replace(":", ":<wbr>"))
+        return raw(str(escape(name)).replace(".", ".<wbr>").replace(":", ":<wbr>"))
 
     def strip(self, entry: Entry, index: int) -> str:
-        return _raw(svg.strip(entry.score, index, *self.axis))
+        return raw(svg.strip(entry.score, index, *self.axis))
 
     def key(self, index: int) -> str:
-        return _raw(svg.key(index))
+        return raw(svg.key(index))
 
     @property
     def matrices(self) -> tuple[Matrix, ...]:
         return matrices(self.board)
 
     def heat_map(self, matrix: Matrix) -> str:
-        return _raw(heat_map(matrix))
+        return raw(heat_map(matrix))
 
     @property
     def matrix_rule(self) -> str:
         return RULE
 
     def scatter(self) -> str:
-        return _raw(svg.scatter(self.board))
+        return raw(svg.scatter(self.board))
 
     def curves(self, ladder: int) -> str:
-        return _raw(svg.curves(self.board, self.board.ladders[ladder]))
+        return raw(svg.curves(self.board, self.board.ladders[ladder]))
 
     @property
     def limits(self) -> tuple[LimitCurve, ...]:
         return limit_curves(self.board)
 
     def within(self, curve: LimitCurve) -> str:
-        return _raw(svg.limits(self.board, curve))
+        return raw(svg.limits(self.board, curve))
 
     def clean_parts(self, ladder: int) -> list[tuple[int, Score]]:
         """(model, clean on a ladder's own images), where those are fewer than all clean images."""
@@ -149,7 +163,17 @@ class _Page:
         return [(text.shown(k), text.shown(v)) for k, v in lines if v]
 
 
-def _environment() -> Environment:
+def policy(css: str, js: str = "") -> str:
+    """A content security policy that allows this style and this script, and no request."""
+    script = f"script-src '{_hash(js)}'; " if js else ""
+    return (
+        f"default-src 'none'; {script}style-src '{_hash(css)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def environment() -> Environment:
+    """The templates; everything from outside is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -161,7 +185,8 @@ def _environment() -> Environment:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or a script of ours."""
     return (files("robobench.leaderboard") / SITE / name).read_text(encoding="utf-8").strip()
 
 
@@ -169,7 +194,7 @@ def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _raw(content: str) -> str:
+def raw(content: str) -> str:
     """Our own markup, whose parts from outside are escaped already."""
     from markupsafe import Markup
 

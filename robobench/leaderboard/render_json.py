@@ -12,6 +12,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from robobench.errors import StoreError
 from robobench.leaderboard.board import FORMAT, Leaderboard
 
+_LATER = frozenset({"health", "source", "summaries"})  # not in earlier formats
+
 
 def to_json(board: Leaderboard) -> str:
     """The whole leaderboard. Fractions are fractions, what is undefined is null."""
@@ -36,6 +38,55 @@ def from_json(text: str) -> Leaderboard:
     if not isinstance(board, Leaderboard):
         raise StoreError("not a leaderboard")
     return board
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what `to_json` writes."""
+    parts: dict[str, Any] = {}
+    top = _shape(Leaderboard, parts)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A leaderboard of robobench",
+        "description": f"Format {FORMAT}. Shares are fractions; what is undefined is null.",
+        **top,
+        "$defs": dict(sorted(parts.items())),
+    }
+
+
+def _shape(kind: Any, parts: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a type; those of dataclasses are gathered in `parts`."""
+    if is_dataclass(kind):
+        name = kind.__name__  # type: ignore[union-attr]
+        if name not in parts:
+            parts[name] = {}  # in case it holds itself
+            hints = get_type_hints(kind)
+            parts[name] = {
+                "type": "object",
+                "properties": {f.name: _shape(hints[f.name], parts) for f in fields(kind)},
+                "required": sorted(f.name for f in fields(kind) if f.name not in _LATER),
+                "additionalProperties": False,
+            }
+        return {"$ref": f"#/$defs/{name}"}
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [_shape(a, parts) for a in args]}
+    if origin is tuple:
+        if args[-1] is Ellipsis:
+            return {"type": "array", "items": _shape(args[0], parts)}
+        items = [_shape(a, parts) for a in args]
+        return {"type": "array", "prefixItems": items, "minItems": len(args), "maxItems": len(args)}
+    if origin is not None and issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": _shape(args[1], parts)}
+    return {"type": _JSON_TYPES[kind]}
+
+
+_JSON_TYPES: Mapping[Any, Any] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: ["number", "null"],
+    type(None): "null",
+}
 
 
 def _plain(value: Any) -> Any:
@@ -77,8 +128,7 @@ def _record(found: Any, kind: Any, where: str) -> Any:
     given = _checked(found, dict, where)
     hints = get_type_hints(kind)
     names = {f.name for f in fields(kind)}
-    later = {"health", "source", "summaries"}  # not in earlier formats
-    wrong = sorted((set(given) ^ names) - later)
+    wrong = sorted((set(given) ^ names) - _LATER)
     if wrong:
         raise StoreError(f"{where}: {wrong[0]!r} is {'missing' if wrong[0] in names else 'unknown'}")
     return kind(**{n: _value(given[n], hints[n], f"{where}.{n}") for n in given})

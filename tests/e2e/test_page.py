@@ -274,8 +274,12 @@ def test_the_page_can_be_read_without_a_script_and_used_with_a_keyboard(case):
     assert len(sortable) == len(page.tables) == 1 + len(board.ladders) + len(board.suite.metrics) - 1
     buttons = [e for e in page.elements if e["tag"] == "button"]
     assert all(e["attrs"].get("type") == "button" for e in buttons)
-    boxes = [e for e in page.elements if e["tag"] == "input"]
-    assert [b["attrs"]["data-m"] for b in boxes] == [str(i) for i in range(len(board.entries))]
+    boxes = [e["attrs"] for e in page.elements if e["tag"] == "input"]
+    shown_models = [b["data-m"] for b in boxes if "data-m" in b]
+    assert shown_models == [str(i) for i in range(len(board.entries))]
+    columns = {c["attrs"].get("data-column") for c in page.tables[0]["rows"][0]} - {None}
+    families = {e["attrs"]["data-family"] for e in page.elements if "data-family" in e["attrs"]}
+    assert {b["value"] for b in boxes if "value" in b} == columns | families
     for element in page.elements:
         if element["attrs"].get("class") == "chart":
             assert element["attrs"]["role"] == "img"

@@ -42,16 +42,93 @@
   const rank = document.querySelector("#ranking th.rank");
   if (rank) rank.setAttribute("aria-sort", "ascending");
 
-  function series(m) {
-    return document.querySelectorAll('.series[data-m="' + m + '"]');
+  // Which models and columns are shown: one state, read from the tools, kept in the page's address.
+  const ranking = document.getElementById("ranking");
+  const lines = ranking ? Array.from(ranking.tBodies[0].rows) : [];
+  const find = document.getElementById("find");
+  const count = document.getElementById("count");
+  const boxes = function (where) {
+    return Array.from(document.querySelectorAll(where + " input[type=checkbox]"));
+  };
+  const modelBoxes = boxes("#legend"), familyBoxes = boxes("#families"), columnBoxes = boxes("#columns");
+  const everyBox = modelBoxes.concat(familyBoxes, columnBoxes);
+  const byValue = function (b) { return b.value; };
+  const byModel = function (b) { return b.getAttribute("data-m"); };
+
+  function wanted(line) {
+    const family = familyBoxes.find(function (b) { return b.value === line.getAttribute("data-family"); });
+    const name = line.querySelector("th.model").textContent.toLowerCase();
+    return (!family || family.checked) && name.includes(find.value.trim().toLowerCase());
   }
-  for (const box of document.querySelectorAll("#legend input")) {
-    const m = box.getAttribute("data-m");
-    const show = function () {
-      for (const g of series(m)) g.classList.toggle("off", !box.checked);
-    };
-    box.addEventListener("change", show);
-    show();
+  function showColumns() {
+    const heads = Array.from(ranking.tHead.rows[0].children);
+    for (const box of columnBoxes) {
+      const place = heads.findIndex(function (h) { return h.getAttribute("data-column") === box.value; });
+      for (const row of [ranking.tHead.rows[0]].concat(lines)) row.children[place].hidden = !box.checked;
+    }
+  }
+  function showModels() {
+    let seen = 0;
+    for (const line of lines) {
+      const m = byModel(line), there = wanted(line);
+      if (there) seen += 1;
+      for (const row of document.querySelectorAll('tr[data-m="' + m + '"]')) row.hidden = !there;
+      const box = modelBoxes.find(function (b) { return byModel(b) === m; });
+      for (const g of document.querySelectorAll('.series[data-m="' + m + '"]')) {
+        g.classList.toggle("off", !there || !(box && box.checked));
+      }
+    }
+    count.textContent = seen === lines.length ? "" : seen + " of " + lines.length + " models";
+  }
+  function unchecked(some, name) {
+    return some.filter(function (b) { return !b.checked; }).map(name);
+  }
+  function keep() {
+    const said = new URLSearchParams();
+    if (find.value.trim()) said.set("find", find.value.trim());
+    for (const v of unchecked(familyBoxes, byValue)) said.append("without", v);
+    for (const v of unchecked(columnBoxes, byValue)) said.append("hide", v);
+    for (const v of unchecked(modelBoxes, byModel)) said.append("off", v);
+    const sorted = ranking.querySelector("thead th[aria-sort]");
+    if (sorted) {
+      const place = Array.prototype.indexOf.call(sorted.parentElement.children, sorted);
+      const way = sorted.getAttribute("aria-sort");
+      if (place || way !== "ascending") said.set("sort", place + (way === "ascending" ? "up" : "down"));
+    }
+    const text = said.toString();
+    const now = location.hash.slice(1);
+    if (text !== now && (text || now.includes("="))) {
+      history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
+    }
+  }
+  function recall() {
+    const text = location.hash.slice(1);
+    if (!text.includes("=")) return;
+    const said = new URLSearchParams(text);
+    find.value = said.get("find") || "";
+    for (const b of familyBoxes) b.checked = !said.getAll("without").includes(b.value);
+    for (const b of columnBoxes) b.checked = !said.getAll("hide").includes(b.value);
+    for (const b of modelBoxes) b.checked = !said.getAll("off").includes(byModel(b));
+    const sort = /^(\d+)(up|down)$/.exec(said.get("sort") || "");
+    const head = sort && ranking.tHead.rows[0].children[Number(sort[1])];
+    if (head && head.querySelector("button")) {
+      const way = sort[2] === "up" ? "ascending" : "descending";
+      for (let turn = 0; turn < 2 && head.getAttribute("aria-sort") !== way; turn += 1) sortBy(ranking, head);
+    }
+  }
+  if (ranking && find) {
+    const update = function () { showColumns(); showModels(); keep(); };
+    for (const box of everyBox) box.addEventListener("change", update);
+    find.addEventListener("input", update);
+    ranking.tHead.addEventListener("click", keep);
+    document.getElementById("reset").addEventListener("click", function () {
+      find.value = "";
+      for (const box of everyBox) box.checked = true;
+      update();
+    });
+    const read = function () { recall(); showColumns(); showModels(); };
+    window.addEventListener("hashchange", read);
+    read();
   }
 
   const figures = document.querySelector(".figures");
