@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="a checkout of https://github.com/fra31/auto-attack, to compare AutoAttack with",
     )
+    parser.addoption(
+        "--images", type=int, default=50_000, help="images of each cell whose rows are scored again"
+    )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,6 +13,7 @@ from robobench.engine.local import Local, Outcome, Progress, Silent, best_device
 from robobench.engine.plan import Plan, plan
 from robobench.engine.record import RunRecord, from_json, merged, record_of, to_json
 from robobench.engine.resolve import Resolved, ResolvedModel, cells, resolve
+from robobench.engine.stopping import Stopping
 from robobench.engine.yardsticks import yardsticks
 from robobench.leaderboard.board import Leaderboard
 from robobench.leaderboard.build import build
@@ -53,7 +54,7 @@ class Results:
                 table = tables.get(model.cells[condition.name])
                 if table is not None:
                     frame = table.to_pandas().assign(model=model.name, condition=condition.name)
-                    parts.append(frame[frame.image_id.isin(self.record.images(condition))])
+                    parts.append(frame[frame.image_id.isin(self.record.images(condition, model))])
         whole: pd.DataFrame = pd.concat(parts[1:] or parts, ignore_index=True)
         return whole
 
@@ -96,6 +97,7 @@ def run(
     fail_fast: bool = False,
     allow_code: bool = False,
     keep_images: Keep | None = None,
+    precision: float | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Evaluate models under a suite, computing only what the results folder lacks.
@@ -105,7 +107,8 @@ def run(
     float32 in [0, 1] and gives logits, and is evaluated in eval mode. data: a SPEC instead of the
     suite's data. limit: at most so many images of each data set. out: the results folder. allow_code:
     let code run that the suite file names; what `models` names may run anyway. keep_images: store the pixels
-    of attacked images beside their rows, of those that `fallen` or of `all`.
+    of attacked images beside their rows, of those that `fallen` or of `all`. precision: end a model's work on
+    a data set as soon as every cell there is known to +- so much (`robobench.engine.stopping`).
 
     Raises RobobenchError for what a user can mend. Work that fails is recorded in
     `results.outcome.failures` and the rest goes on, unless `fail_fast`.
@@ -124,6 +127,7 @@ def run(
         fail_fast=fail_fast,
         progress=progress or Silent(),
         keep_images=keep_images,
+        precision=precision,
     )
 
 
@@ -137,14 +141,19 @@ def execute(
     fail_fast: bool,
     progress: Progress,
     keep_images: Keep | None = None,
+    precision: float | None = None,
 ) -> Results:
     """Plan what the store lacks, compute it, and keep the record that boards are built from."""
     with store.writing():
-        planned = plan(resolved, store.have(c.key for c in cells(resolved)))
+        stopping = None if precision is None else Stopping.of(resolved, store, precision)
+        have = store.have(c.key for c in cells(resolved))
+        planned = plan(resolved, have, None if stopping is None else stopping.ends)
         outcome = Outcome()
         if planned.items:
-            outcome = _compute(resolved, store, planned, device, batch_size, fail_fast, progress, keep_images)
-        record = _keep_record(resolved, store, command, outcome, device, progress)
+            outcome = _compute(
+                resolved, store, planned, device, batch_size, fail_fast, progress, keep_images, stopping
+            )
+        record = _keep_record(resolved, store, command, outcome, device, progress, stopping)
         store.compact()
     return Results(store, record, outcome, planned)
 
@@ -158,6 +167,7 @@ def _compute(
     fail_fast: bool,
     progress: Progress,
     keep_images: Keep | None,
+    stopping: Stopping | None,
 ) -> Outcome:
     from robobench.tasks.classification import LOGITS, Classification
 
@@ -169,13 +179,20 @@ def _compute(
         batch_size=batch_size,
         fail_fast=fail_fast,
         keep=keep_images,
+        stopping=stopping,
         progress=progress,
     )
     return executor.run(planned)
 
 
 def _keep_record(
-    resolved: Resolved, store: Store, command: str, outcome: Outcome, device: str | None, progress: Progress
+    resolved: Resolved,
+    store: Store,
+    command: str,
+    outcome: Outcome,
+    device: str | None,
+    progress: Progress,
+    stopping: Stopping | None,
 ) -> RunRecord:
     """The run's protocol, with the models of earlier runs under the same fingerprint."""
     if outcome.undecodable:  # they have left the data, and so the fingerprint
@@ -184,7 +201,7 @@ def _keep_record(
             for sets in (resolved.data, resolved.splits)
         )
         resolved = replace(resolved, data=data, splits=splits)
-    new = record_of(resolved, command)
+    new = record_of(resolved, command, stopping)
     if not outcome.interrupted:
         new = replace(
             new,

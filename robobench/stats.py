@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 1000
-_CHUNK_WORDS = 4_000_000  # resampled positions drawn, or weights widened to float64, at a time
+_CHUNK_WORDS = 4_000_000  # weights widened to floats at a time
+_CACHED_WORDS = 2**16  # positions drawn at a time: they stay in the processor's cache
+_WHOLE = 2**24  # float32 holds every whole number below
+_MOST_SKEWNESS = 1.5  # a single deciding image has 1; beyond that the expansion means nothing
 _SIGN_TEST_IMAGES = 6  # 2 * (1/2)**6 = .031: the fewest images that can settle a difference at 95 %
 
 
@@ -67,13 +70,16 @@ def resample_weights(n: int, r: int, seed: int | str) -> NDArray[np.uint16]:
     key = hashlib.blake2b(f"robobench resample {seed}".encode(), digest_size=16).digest()
     stream = np.random.Philox(key=int.from_bytes(key, "little"))
     counts = np.empty((r, n), np.uint16)
-    for rows in _chunks(r, n):
+    for rows in _chunks(r, n, _CACHED_WORDS):
         size = rows.stop - rows.start
         words = np.asarray(stream.random_raw(size * ((n + 1) // 2)), np.uint64)
-        halves = np.stack([words >> np.uint64(32), words & np.uint64(0xFFFFFFFF)], axis=1)
-        drawn = (halves.reshape(size, -1)[:, :n] * np.uint64(n)) >> np.uint64(32)
-        flat = drawn.astype(np.int64) + np.arange(size)[:, None] * n
-        counts[rows] = np.bincount(flat.ravel(), minlength=size * n).reshape(size, n)
+        halves = np.empty((words.size, 2), np.int64)
+        halves[:, 0] = words >> np.uint64(32)
+        halves[:, 1] = words & np.uint64(0xFFFFFFFF)
+        drawn = halves.reshape(size, -1)[:, :n] * n
+        drawn >>= 32
+        drawn += np.arange(size)[:, None] * n
+        counts[rows] = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
     return counts
 
 
@@ -92,13 +98,17 @@ def resampled_means(values: Floats, weights: NDArray[Any]) -> Floats:
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
     partial = ~known.all(axis=0)
+    shares = weights.dtype.kind in "iu" and bool(((filled == 0) | (filled == 1)).all())
     out = np.empty((weights.shape[0], values.shape[1]))
-    for rows in _chunks(*weights.shape):
-        block = weights[rows].astype(np.float64, copy=False)
-        drawn = np.repeat(block.sum(axis=1)[:, None], values.shape[1], axis=1)
-        drawn[:, partial] = block @ known[:, partial].astype(np.float64)
+    for rows in _chunks(weights.shape[0], weights.shape[1], _CHUNK_WORDS):
+        total = weights[rows].sum(axis=1, dtype=np.float64)
+        # whole numbers that single precision still counts exactly, in half the time
+        kind = np.float32 if shares and total.max() < _WHOLE else np.float64
+        block = weights[rows].astype(kind, copy=False)
+        drawn = np.repeat(total[:, None], values.shape[1], axis=1)
+        drawn[:, partial] = block @ known[:, partial].astype(kind)
         with np.errstate(invalid="ignore", divide="ignore"):
-            out[rows] = (block @ filled) / drawn
+            out[rows] = (block @ filled.astype(kind, copy=False)) / drawn
     return out
 
 
@@ -125,6 +135,72 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
                 edges[:, index] = np.quantile(defined, [tail, 1 - tail])
     low, high = edges.reshape(2, *samples.shape[1:])
     return low, high
+
+
+def skewed_interval(point: ArrayLike, samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The interval of a score from its resamples, corrected for their skewness.
+
+    point (...): the score of the images themselves; samples (r, ...): of resampled ones. Percentiles of
+    resamples miss a rare error too often on one side: where one image in fifty is wrong, their 95 %
+    interval is left by 6 or 7 in 100 data sets, mostly upwards. This one has the ends point + s h(+-z)
+    with s, g and k the standard deviation, skewness and excess kurtosis of the samples and
+
+        h(z) = z + g (2 z^2 + 1) / 6
+             + z (g^2 ((2 z^2 + 1) / 9 - (2 z^2 + 1)^2 / 72 + (z^4 + 2 z^2 - 3) / 18) - k (z^2 - 3) / 12):
+
+    the quantiles of a mean over its own standard error, expanded to the third order (P. Hall, The Bootstrap
+    and Edgeworth Expansion, 1992). It is meant for scores that are means of images, and is the normal interval
+    where the samples are normal. Resamples in which the score is undefined (NaN) are left out; where some are
+    infinite, the percentiles are given.
+
+    >>> errors = np.repeat([[1.0], [0.0]], [4, 196], axis=0)
+    >>> samples = resampled_means(errors, resample_weights(200, 1000, seed=0))
+    >>> [edge.round(3).tolist() for edge in skewed_interval(0.02, samples)]
+    [[0.002], [0.053]]
+    >>> [edge.round(3).tolist() for edge in wilson(4, 200)]
+    [0.008, 0.05]
+    """
+    middle = np.asarray(point, np.float64)
+    spread, moments = _moments(samples)
+    z = _quantile(level)
+    with np.errstate(invalid="ignore"):
+        bent = [middle + spread * _bent(side, *moments) for side in (-z, z)]
+    wild = np.isinf(samples).any(axis=0)
+    low, high = (np.where(wild, *ends) for ends in zip(interval(samples, level), bent, strict=True))
+    return low, high
+
+
+def difference_interval(point: ArrayLike, samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The normal interval of the difference of two scores on the same resampled images: point -+ z s.
+
+    Not corrected for skewness: that of a difference between models alike is 0, and the one that a few deciding
+    images show by chance goes along with the error of the difference itself. Correcting for it would cover
+    91 instead of 95 in 100 where errors are rare. NaN where the resamples never differ.
+
+    >>> low, high = difference_interval(0.02, np.array([0.01, 0.03, 0.01, 0.03]))
+    >>> round(float(low), 4), round(float(high), 4)
+    (0.0004, 0.0396)
+    """
+    middle, (spread, _) = np.asarray(point, np.float64), _moments(samples)
+    half = _quantile(level) * np.where(spread > 0, spread, np.nan)
+    return middle - half, middle + half
+
+
+def tail(point: ArrayLike, samples: Floats, limit: float) -> Floats:
+    """One-sided p-value against "the true difference is the limit or less", from one and its resamples.
+
+    Below alpha where the lower end of `difference_interval` at the level 1 - 2 alpha is above the limit. NaN
+    where the resamples never differ or some are infinite: they do not know how far the difference may move.
+
+    >>> round(float(tail(0.0196, np.array([-0.01, 0.01]), 0.0)), 3)
+    0.025
+    """
+    spread, _ = _moments(samples)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = (limit - np.asarray(point, np.float64)) / np.where(spread > 0, spread, np.nan)
+    known = np.where(np.isfinite(z), z, 0.0)
+    chance = np.vectorize(NormalDist().cdf, otypes=[np.float64])(known)
+    return np.where(np.isfinite(z), chance, np.nan)
 
 
 def better(point: Floats, samples: Floats, *, images: int, level: float = LEVEL) -> NDArray[np.bool_]:
@@ -198,6 +274,30 @@ def tie_groups(above: NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
     return tuple(groups)
 
 
+def _moments(samples: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
+    """The standard deviation of resamples, and their skewness and excess kurtosis; 0 where none differs."""
+    undefined = np.isnan(samples)
+    count = np.maximum((~undefined).sum(axis=0), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        moved = np.where(undefined, 0.0, samples - np.where(undefined, 0.0, samples).sum(axis=0) / count)
+        spread = np.sqrt((moved**2).sum(axis=0) / count)
+        spread = np.where(np.abs(moved).max(axis=0) <= 1e-12, 0.0, spread)  # what rounding leaves
+        skewness = np.where(spread > 0, (moved**3).sum(axis=0) / count / spread**3, 0.0)
+        kurtosis = np.where(spread > 0, (moved**4).sum(axis=0) / count / spread**4 - 3, 0.0)
+    most = _MOST_SKEWNESS
+    shape = np.clip(skewness, -most, most), np.clip(kurtosis, -(most**2), most**2)
+    return np.where(undefined.all(axis=0), np.nan, spread), shape
+
+
+def _bent(z: float, skewness: Floats, kurtosis: Floats) -> Floats:
+    """h(z) of `skewed_interval`."""
+    twice = 2 * z**2 + 1
+    square = twice / 9 - twice**2 / 72 + (z**4 + 2 * z**2 - 3) / 18
+    return np.asarray(
+        z + skewness * twice / 6 + z * (skewness**2 * square - kurtosis * (z**2 - 3) / 12), np.float64
+    )
+
+
 def _quantile(level: float) -> float:
     """The z for which a standard normal value lies in [-z, z] with probability `level`."""
     if not 0 < level < 1:
@@ -213,8 +313,8 @@ def _deviation(samples: Floats) -> Floats:
     return np.where(same, 0.0, samples.std(axis=0))
 
 
-def _chunks(rows: int, width: int) -> Iterator[slice]:
-    """Row ranges of a (rows, width) matrix, small enough to be widened in memory."""
-    step = max(1, _CHUNK_WORDS // max(1, width))
+def _chunks(rows: int, width: int, words: int) -> Iterator[slice]:
+    """Row ranges of a (rows, width) matrix, each of about so many words or one row."""
+    step = max(1, words // max(1, width))
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))

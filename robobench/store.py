@@ -20,20 +20,20 @@ deleting them leaves nothing counted twice.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import math
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from robobench import rowfiles
+from robobench.atomic import HALF, disk, place
 from robobench.errors import StoreError
 from robobench.keys import canonical, digest
 from robobench.lossless import Damaged, Kept, names_in
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _MANIFEST = "robobench.json"
-_REPLACES = b"robobench.replaces"
-_COMPACT_ABOVE = 16  # small files of one model before they are joined
+_COMPACT_ABOVE = 16  # small files before they are joined
+_SMALL, _LARGE = 2**26, 2**27  # bytes of columns: a file below is small, one of joined ones is about so large
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Store:
     def writing(self) -> Iterator[None]:
         """Hold the folder: one run writes to it at a time. Raises StoreError when another one does."""
         path = self.root / ".lock"
-        with _disk(path), path.open("a+") as lock:
+        with disk(path), path.open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -129,60 +129,55 @@ class Store:
             record["kept"] = {cell: f"{key}.safetensors" for cell in sorted(images)}
         self._describe(item.cells)
         self._write(self.root / "rows" / f"{key}.json", _pretty(record))
-        self._write_table(self.root / "rows" / f"{key}.parquet", table)
+        place(self.root / "rows" / f"{key}.parquet", lambda part: rowfiles.write(table, part))
         for cell, ids in item.missing.items():
             self._forget_failures(cell, ids)
 
-    def have(self, cells: Iterable[str]) -> dict[str, set[str]]:
-        """The image ids that each of the cells has rows for."""
-        import pyarrow.compute as pc
-
-        wanted = set(cells)
-        found: dict[str, set[str]] = {c: set() for c in wanted}
-        for path in self.row_files():
-            table = self._read(path, ["cell", "image_id"])
-            for cell in pc.unique(table["cell"]).to_pylist():
-                if cell in wanted:
-                    mine = table.filter(pc.equal(table["cell"], cell))
-                    found[cell].update(mine["image_id"].to_pylist())
+    def have(self, cells: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The image ids that each of the cells has rows for. Raises StoreError."""
+        wanted = frozenset(cells)
+        coded = rowfiles.by_cell(self.row_files(), wanted, ())
+        shared: list[tuple[rowfiles.Places, frozenset[str]]] = []  # most cells have the same images
+        found = dict.fromkeys(wanted, frozenset[str]())
+        for cell, places in coded.places.items():
+            same = next((ids for other, ids in shared if np.array_equal(other, places)), None)
+            if same is None:
+                same = frozenset(coded.images[i] for i in places)
+                shared = [(places, same), *shared[:7]]
+            found[cell] = same
         return found
+
+    def coded(self, cells: Iterable[str], columns: Collection[str] | None = None) -> rowfiles.Coded:
+        """The rows of some cells, sorted by image id, as codes of the ids and with some columns or all.
+
+        What reads many cells reads them like this. Raises StoreError when an image is there twice.
+        """
+        return rowfiles.by_cell(self.row_files(), frozenset(cells), columns)
 
     def rows(self, cells: Iterable[str]) -> dict[str, pa.Table]:
         """The rows of each cell, sorted by image id. Raises StoreError when an image is there twice."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        parts: dict[str, list[pa.Table]] = {c: [] for c in cells}
-        for path in self.row_files():
-            table = self._read(path)
-            for cell in pc.unique(table["cell"]).to_pylist():
-                if cell in parts:
-                    parts[cell].append(table.filter(pc.equal(table["cell"], cell)))
-        joined = {}
-        for cell, tables in parts.items():
-            if not tables:
-                continue
-            whole = pa.concat_tables(tables, promote_options="default").sort_by("image_id")
-            if pc.count_distinct(whole["image_id"]).as_py() != whole.num_rows:
-                raise StoreError(
-                    f"{self.root}: cell {cell} has an image twice: were folders copied together?"
-                )
-            joined[cell] = whole
-        return joined
+        coded = self.coded(cells)
+        images = pa.array(coded.images, pa.string())
+        found = {}
+        for cell, table in coded.tables.items():
+            owner = pa.array([cell]).dictionary_encode().take(pa.array([0] * table.num_rows))
+            ids = images.take(pa.array(coded.places[cell]))
+            found[cell] = table.add_column(0, rowfiles.IMAGE, ids).add_column(0, rowfiles.CELL, owner)
+        return found
 
     def provenance(self) -> list[dict[str, Any]]:
         """What made the rows, an entry per file: `provenance`, `cells`, `images`."""
-        records = []
-        for path in self.row_files():
-            sidecar = path.with_suffix(".json")
-            try:
-                content = json.loads(sidecar.read_text())
-            except (OSError, ValueError) as error:
-                raise StoreError(
-                    f"{sidecar}: the record of what made {path.name} is damaged: {error}"
-                ) from None
-            records.extend(content if isinstance(content, list) else [content])
-        return records
+        return [record for path in self.row_files() for record in self._records(path)]
+
+    def _records(self, path: Path) -> list[dict[str, Any]]:
+        sidecar = path.with_suffix(".json")
+        try:
+            content = json.loads(sidecar.read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{sidecar}: the record of what made {path.name} is damaged: {error}") from None
+        return content if isinstance(content, list) else [content]
 
     def describe(self) -> dict[str, Any]:
         """Cell key -> model, condition and data, for people and queries."""
@@ -190,20 +185,33 @@ class Store:
         return dict(json.loads(path.read_text())) if path.is_file() else {}
 
     def compact(self) -> None:
-        """Join many small files into one. Crash-safe; rows are unchanged."""
-        import pyarrow as pa
-
-        small = self.row_files()
+        """Join many small files into few large ones. Crash-safe; rows are unchanged."""
+        small = {path: size for path in self.row_files() if (size := rowfiles.weight(path)) < _SMALL}
         if len(small) <= _COMPACT_ABOVE:
             return
-        table = pa.concat_tables([self._read(p) for p in small], promote_options="default")
-        table = _sorted(table)
-        names = sorted(p.stem for p in small)
-        key = digest(names)
-        self._write(self.root / "rows" / f"{key}.json", _pretty(self.provenance()))
-        table = table.replace_schema_metadata({_REPLACES: json.dumps(names).encode()})
-        self._write_table(self.root / "rows" / f"{key}.parquet", table)
+        batch: list[Path] = []
+        for path in sorted(small, key=self._whose):
+            batch.append(path)
+            if sum(small[p] for p in batch) >= _LARGE:
+                self._join(batch)
+                batch = []
+        self._join(batch)
         self._tidy()
+
+    def _whose(self, path: Path) -> tuple[str, str]:
+        """The model of a file, to join a model's files with one another, and its name."""
+        return str(self._records(path)[0]["provenance"]["model"]["digest"]), path.stem
+
+    def _join(self, paths: Sequence[Path]) -> None:
+        if len(paths) < 2:
+            return
+        names = sorted(p.stem for p in paths)
+        key = digest(names)
+        records = [record for path in sorted(paths) for record in self._records(path)]
+        self._write(self.root / "rows" / f"{key}.json", _pretty(records))
+        table = rowfiles.joined(sorted(paths))
+        table = table.replace_schema_metadata({rowfiles.REPLACES: json.dumps(names).encode()})
+        place(self.root / "rows" / f"{key}.parquet", lambda part: rowfiles.write(table, part))
 
     # failures and exclusions
 
@@ -313,27 +321,9 @@ class Store:
 
     # files
 
-    @cached_property
-    def _rows(self) -> Path:
-        return self.root / "rows"
-
     def row_files(self) -> list[Path]:
         """Row files that no compacted file has replaced."""
-        import pyarrow.parquet as pq
-
-        paths = sorted(self._rows.glob("*.parquet"))
-        gone: set[str] = set()
-        for path in paths:
-            with _readable(path):
-                metadata = pq.read_schema(path).metadata or {}
-            gone.update(json.loads(metadata.get(_REPLACES, b"[]")))
-        return [p for p in paths if p.stem not in gone]
-
-    def _read(self, path: Path, columns: list[str] | None = None) -> pa.Table:
-        import pyarrow.parquet as pq
-
-        with _readable(path):
-            return pq.read_table(path, columns=columns)
+        return rowfiles.live(self.root / "rows")
 
     def _describe(self, cells: Iterable[Cell]) -> None:
         known = self.describe()
@@ -341,77 +331,17 @@ class Store:
         if new:
             self._write(self.root / "cells.json", _pretty({**known, **new}))
 
-    def _write_table(self, path: Path, table: pa.Table) -> None:
-        import pyarrow.parquet as pq
-
-        self._place(path, lambda part: pq.write_table(table, part, compression="zstd"))
-
     def _write(self, path: Path, data: bytes) -> None:
-        self._place(path, lambda part: part.write_bytes(data))
-
-    def _place(self, path: Path, fill: Callable[[Path], Any]) -> None:
-        """Fill a file beside its place, flush it to the disk, rename it."""
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-        with _disk(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                fill(part)
-                with part.open("rb+") as file:
-                    os.fsync(file.fileno())
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        place(path, lambda part: part.write_bytes(data))
 
     def _tidy(self) -> None:
         """Remove what a kill left behind: half-written files, and files that compaction has replaced."""
-        for part in self.root.rglob(".*.part"):
+        for part in self.root.rglob(HALF):
             part.unlink(missing_ok=True)
         live = {p.stem for p in self.row_files()}
-        for path in self._rows.glob("*"):
+        for path in (self.root / "rows").glob("*"):
             if path.stem not in live:
                 path.unlink(missing_ok=True)
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    """Rows by cell and image. Arrow does not sort by dictionary-encoded columns: order by their text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    keys = pa.table({name: table[name].cast(pa.string()) for name in ("cell", "image_id")})
-    order = pc.sort_indices(keys, sort_keys=[("cell", "ascending"), ("image_id", "ascending")])
-    return table.take(order)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Disk errors as messages: nothing that was written before is lost by any of them."""
-    try:
-        yield
-    except OSError as error:
-        where = path.parent
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(where if where.exists() else Path()).free // 2**20
-            raise StoreError(
-                f"{where}: the disk is full ({free} MiB free). What was finished is safe: free some space "
-                "and run the same command again, or choose another folder with --out"
-            ) from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StoreError(
-                f"{where}: cannot be written ({error.strerror}): choose another folder with --out"
-            ) from None
-        raise StoreError(f"{path}: {error.strerror or error}") from None
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(
-            f"{path}: the row file is damaged ({error}): delete it, and the next run computes its rows again"
-        ) from None
 
 
 @contextmanager

@@ -236,7 +236,8 @@ class Cell:
 class WorkItem:
     """About a minute of work that is written whole or not at all.
 
-    missing: for each cell the ids it lacks, all of them among `ids`.
+    missing: for each cell the ids it lacks, all of them among `ids`. start: where its part of the
+    visiting order begins, whatever of it is there already.
     """
 
     model: ModelId
@@ -245,6 +246,7 @@ class WorkItem:
     cells: tuple[Cell, ...]
     missing: Mapping[str, frozenset[str]]
     cost: int  # forward passes, a backward one counted as two
+    start: int = 0
 
     @property
     def key(self) -> str:

@@ -15,9 +15,10 @@ PACKAGE = Path(robobench.__file__).parent
 # From the bottom to the top. What stands in one layer: single files of the lowest two may import each
 # other (without a circle), folders and the single files above may not.
 LAYERS = (
-    {"errors", "types", "keys", "draws", "specs", "stats", "lossless"},
+    {"errors", "types", "keys", "draws", "specs", "stats", "proportions", "seeds", "sequential",
+     "lossless", "atomic", "rowfiles"},
     {"registry", "contracts", "images", "params", "filters", "warp", "colour", "codecs", "spectra", "fidelity",
-     "losses", "norms", "randomness", "patches", "attention"},
+     "losses", "norms", "randomness", "patches", "attention", "accuracy_line"},
     {"models", "data", "perturbations", "interventions", "attacks", "preparations", "analyses", "metrics",
      "formulas", "tasks"},
     {"suite", "store"},

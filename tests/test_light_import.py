@@ -54,6 +54,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "leaderboard --out results --format html",
         "leaderboard --out results --to page",
         "query --out results select_1",
+        "compare good bad --out results",
     ],
 )
 def test_light_commands_import_nothing_heavy(command, results):

@@ -58,7 +58,7 @@ def _wanted(store: Store) -> pd.DataFrame:
                 "model": model.name,
                 "condition": condition.name,
                 "cell": model.cells[condition.name],
-                "image_id": list(record.images(condition)),
+                "image_id": list(record.images(condition, model)),
             }
         )
         for record in newest.values()

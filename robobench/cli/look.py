@@ -60,14 +60,20 @@ def show(
             plugin = registry.get(name)
         except UnknownName:
             continue
+        from dataclasses import asdict
+
         from robobench.cli.table import plugin_page, print_json
         from robobench.registry import schema
 
+        published = getattr(plugin.cls, "published", None)  # of data sets that somebody published
         if json:
             print_json({"name": plugin.name, "kind": plugin.kind, "version": plugin.version}
-                       | schema(plugin.cls).model_json_schema())  # type: ignore[arg-type]  # fmt: skip
+                       | schema(plugin.cls).model_json_schema()  # type: ignore[arg-type]
+                       | ({} if published is None else {"published": asdict(published)}))  # fmt: skip
         else:
             plugin_page(plugin)
+            for word, text in () if published is None else published.facts():
+                typer.echo(f"{word}: {text}")
         return ExitCode.OK
     if ":" in name:
         return _show_model(name, json)

@@ -10,7 +10,9 @@ import typer
 
 from robobench.cli import adversarial as adversarial_command
 from robobench.cli import boards, look, run, zoo
+from robobench.cli import compare as compare_command
 from robobench.cli import doctor as doctor_command
+from robobench.cli import families as families_command
 from robobench.cli import preview as preview_command
 from robobench.errors import ExitCode, RobobenchError, nearest
 
@@ -39,6 +41,8 @@ app.command("list")(look.list_)
 app.command("show")(look.show)
 app.command("preview")(preview_command.preview)
 app.command("leaderboard")(boards.leaderboard)
+app.command("compare")(compare_command.compare)
+app.command("families")(families_command.families)
 app.command("query")(boards.query)
 app.command("doctor")(doctor_command.doctor)
 app.command("adversarial")(adversarial_command.adversarial)

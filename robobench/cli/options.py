@@ -56,6 +56,15 @@ KeepImages = Annotated[
     ),
 ]
 
+Precision = Annotated[
+    float | None,
+    typer.Option(
+        "--precision", metavar="P",
+        help="Stop a model on a data set as soon as the accuracy of each of its cells there is known to "
+        "+- P, as in 0.01, however often one looks. A smaller P, or none, goes on from there.",
+    ),
+]  # fmt: skip
+
 RESULTS = Path("results")
 
 

@@ -70,6 +70,12 @@ class Bar:
         else:
             self._say(f"{self._name}: {rate:,.0f} passes/s, ")
 
+    def spare(self, item: WorkItem) -> None:
+        """An item that is not needed: less is left, nothing was done."""
+        self._total -= item.cost
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self._total)
+
     def _say(self, lead: str, *, force: bool = False) -> None:
         now = time.monotonic()
         if force or now - self._said >= _EVERY:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,10 @@ from robobench.cli import options
 from robobench.errors import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from robobench.api import Results
+    from robobench.checks.planning import CellPlan
     from robobench.engine.resolve import Resolved
     from robobench.store import Store
     from robobench.suite.suite import Suite
@@ -33,22 +36,26 @@ def run(
         bool, typer.Option("--fail-fast", help="Stop at the first failure instead of going on.")
     ] = False,
     keep_images: options.KeepImages = None,
+    precision: options.Precision = None,
     allow_code: options.AllowCode = False,
     json: options.Json = False,
 ) -> int:
     """Evaluate models under a suite and rank them.
 
-    Only what the results folder lacks is computed: run the same command again after an interruption, or
-    with one more --model, and the rest is taken from there.
+    Only what the results folder lacks is computed: run the same command again after an interruption, with
+    one more --model or with a smaller --precision, and the rest is taken from there.
     """
     from robobench import api
     from robobench.cli.progress import Bar
     from robobench.engine.local import usable_device
+    from robobench.engine.stopping import share_metric
     from robobench.store import Store
 
     chosen = read_suite(suite, set_)
     store = Store.open(out, create=True)
     resolved = resolved_suite(chosen, model, data, limit, allow_code, store)
+    if precision is not None:
+        share_metric(resolved, precision)  # before anything is said
     if not json:
         _say_what(resolved)
     if keep_images is not None:
@@ -57,12 +64,13 @@ def run(
         results = api.execute(
             resolved,
             store,
-            command=_command(suite, model, data, limit, set_),
+            command=_command(suite, model, data, limit, set_, precision),
             device=usable_device(device),
             batch_size=batch_size,
             fail_fast=fail_fast,
             progress=progress,
             keep_images=keep_images,
+            precision=precision,
         )
     return _finish(results, json=json)
 
@@ -73,39 +81,61 @@ def plan(
     data: options.Data = None,
     limit: options.Limit = None,
     out: options.Out = options.RESULTS,
+    difference: Annotated[
+        float | None,
+        typer.Option(
+            "--difference", metavar="D", help="Say how many images a difference of D takes, as 0.01."
+        ),
+    ] = None,
+    precision: options.Precision = None,
     set_: options.Settings = None,
     allow_code: options.AllowCode = False,
     json: options.Json = False,
 ) -> int:
-    """Say what a run would compute, without computing it."""
+    """Say what a run would compute and what its images can tell, without computing it."""
+    from robobench.checks.planning import images_taken, prospects
+    from robobench.cli.table import plan_table, print_json
     from robobench.engine.plan import plan as make_plan
     from robobench.engine.resolve import cells
+    from robobench.engine.stopping import Stopping
     from robobench.store import Store
 
     chosen = read_suite(suite, set_)
     store = Store.open(out) if (out / "robobench.json").is_file() else None
     resolved = resolved_suite(chosen, model, data, limit, allow_code, store)
-    found = cells(resolved)
-    have = store.have(c.key for c in found) if store else {}
-    planned = make_plan(resolved, have)
+    stopping = None if precision is None else Stopping.of(resolved, store, precision)
+    have = store.have(c.key for c in cells(resolved)) if store else {}
+    planned = make_plan(resolved, have, None if stopping is None else stopping.ends)
+    found = prospects(resolved, planned, stopping)
     if json:
-        from robobench.cli.table import print_json
-
-        per_cell = [
-            {
-                "model": c.model.name,
-                "condition": c.condition.name,
-                "images": planned.wanted[c.key],
-                "missing": planned.missing[c.key],
-            }
-            for c in planned.cells
-        ]
-        print_json({"fingerprint": resolved.fingerprint, "passes": planned.cost, "cells": per_cell})
-        return ExitCode.OK
-    from robobench.cli.table import plan_table
-
-    plan_table(resolved, planned)
+        taken = None if difference is None else images_taken(difference)
+        print_json(_plan_json(resolved.fingerprint, planned.cost, found, taken))
+    else:
+        plan_table(resolved, planned, found, difference, precision)
     return ExitCode.OK
+
+
+def _plan_json(
+    fingerprint: str, passes: int, found: Sequence[CellPlan], taken: Mapping[float, int] | None
+) -> dict[str, Any]:
+    """A plan for programs; what hangs on the share of discordant images is named by it."""
+    from robobench.types import finite
+
+    per_cell = []
+    for p in found:
+        entry: dict[str, Any] = {
+            "model": p.cell.model.name,
+            "condition": p.cell.condition.name,
+            "images": p.images,
+            "missing": p.missing,
+            "smallest_difference": {f"{d:g}": finite(v) for d, v in p.smallest.items()},
+        }
+        if p.together is not None:
+            entry["expected_images"] = p.together
+            entry["images_for_precision"] = p.alone
+        per_cell.append(entry)
+    needed = {} if taken is None else {"images_for_difference": {f"{d:g}": n for d, n in taken.items()}}
+    return {"fingerprint": fingerprint, "passes": passes, **needed, "cells": per_cell}
 
 
 def read_suite(name: str, pairs: list[str] | None) -> Suite:
@@ -136,7 +166,12 @@ def resolved_suite(
 
 
 def _command(
-    suite: str, models: list[str] | None, data: str | None, limit: int | None, pairs: list[str] | None
+    suite: str,
+    models: list[str] | None,
+    data: str | None,
+    limit: int | None,
+    pairs: list[str] | None,
+    precision: float | None,
 ) -> str:
     """The command as a board shows it: without absolute paths."""
     from robobench.specs import public_path
@@ -145,6 +180,7 @@ def _command(
     parts += [f"--model {public_path(m)}" for m in models or ()]
     parts += [f"--data {public_path(data)}"] if data else []
     parts += [f"--limit {limit}"] if limit else []
+    parts += [f"--precision {precision:g}"] if precision else []
     parts += [f"--set {public_path(pair)}" for pair in pairs or ()]
     return " ".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,21 @@ from rich.text import Text
 
 from robobench.keys import plain
 from robobench.leaderboard.matrix import matrices
-from robobench.leaderboard.text import DASH, MARK, mark, mark_rule, marks, number, span, summary_heads
+from robobench.leaderboard.text import (
+    DASH,
+    MARK,
+    mark,
+    mark_rule,
+    marks,
+    number,
+    span,
+    stopped,
+    summary_heads,
+)
 
 if TYPE_CHECKING:
     from robobench.api import Results
+    from robobench.checks.planning import CellPlan
     from robobench.engine.plan import Plan
     from robobench.engine.resolve import Resolved
     from robobench.leaderboard.board import Entry, Leaderboard
@@ -80,6 +92,8 @@ def board_table(board: Leaderboard) -> None:
     if mark_rule(board):
         notes.append(mark_rule(board))
     console.print(" ".join(notes), style="dim")
+    if stopped(board):
+        console.print(_clean(f"Stopped early: {stopped(board)}"))
     _doubts(console, board)
     _summaries(console, board)
     for matrix in matrices(board):
@@ -185,27 +199,56 @@ def failure_lines(results: Results) -> list[str]:
     return lines
 
 
-def plan_table(resolved: Resolved, planned: Plan) -> None:
-    """Images wanted and missing for each condition, summed over the models."""
+def plan_table(
+    resolved: Resolved,
+    planned: Plan,
+    found: Sequence[CellPlan],
+    difference: float | None = None,
+    precision: float | None = None,
+) -> None:
+    """Images wanted and missing for each condition, summed over the models, and what they can tell."""
+    from robobench.checks.planning import DISCORDANT, EXPECTED, RULE, images_taken
+
+    taken = {} if difference is None else images_taken(difference)
     table = Table(
-        title=f"{_clean(resolved.suite.title)}, {len(resolved.models)} models", title_justify="left"
+        title=f"{_clean(resolved.suite.title)}, {count(len(resolved.models), 'model')}", title_justify="left"
     )
-    for name in ("condition", "data", "images", "in the store", "missing"):
+    heads = ["condition", "data", "images", "in the store", "missing"]
+    heads += [f"resolves at {d:.0%}" for d in DISCORDANT]
+    if precision is not None:
+        heads.append(f"expected for ±{precision:g}")
+    for name in heads:
         table.add_column(name, justify="left" if name in ("condition", "data") else "right")
+    table.columns[0].no_wrap = True
     for condition in resolved.conditions:
-        mine = [c.key for c in planned.cells if c.condition.name == condition.name]
-        wanted = sum(planned.wanted[k] for k in mine)
-        missing = sum(planned.missing[k] for k in mine)
-        title = resolved.data[condition.data].title
-        table.add_row(
-            _clean(condition.name), _clean(title), f"{wanted:,}", f"{wanted - missing:,}", f"{missing:,}"
-        )
+        mine = [p for p in found if p.cell.condition.name == condition.name]
+        wanted, missing = sum(p.images for p in mine), sum(p.missing for p in mine)
+        cells = [_clean(condition.name), _clean(resolved.data[condition.data].title)]
+        cells += [f"{wanted:,}", f"{wanted - missing:,}", f"{missing:,}"]
+        cells += [_points([p.smallest.get(d, math.nan) for p in mine]) for d in DISCORDANT]
+        if precision is not None:
+            cells.append(_images([p.together for p in mine if p.together is not None]))
+        table.add_row(*cells)
     console = _console()
     console.print(table)
+    for share, images in taken.items():
+        console.print(f"A difference of {difference:g} takes {count(images, 'image')} at {share:.0%}.")
+    console.print(RULE if precision is None else f"{RULE} {EXPECTED}", style="dim")
     console.print(
-        f"{len(planned.items):,} work items, {planned.cost:,} forward passes (a backward one counts as two); "
-        f"fingerprint {resolved.fingerprint}"
+        f"{len(planned.items):,} work items, {'at most ' if precision is not None else ''}{planned.cost:,} "
+        f"forward passes (a backward one counts as two); fingerprint {resolved.fingerprint}"
     )
+
+
+def _points(shares: Sequence[float]) -> str:
+    """Differences in points, the range over the models where they are not the same."""
+    known = sorted({f"{100 * v:.1f}" for v in shares if v == v}, key=float)
+    return "–".join(dict.fromkeys((known[0], known[-1]))) if known else DASH
+
+
+def _images(counts: Sequence[int]) -> str:
+    """Numbers of images, the range over the models where they are not the same."""
+    return "–".join(f"{n:,}" for n in dict.fromkeys((min(counts), max(counts)))) if counts else DASH
 
 
 def listing(found: Mapping[str, Mapping[str, str]]) -> None:

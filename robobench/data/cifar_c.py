@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robobench.data.arrays import load_array
 from robobench.data.cifar import SIDE, TEST, Space, image_ids, place
 from robobench.data.digests import remembered_digest
 from robobench.data.label_space import label_space
@@ -82,7 +83,7 @@ class CifarC(Light):
 
     @cached_property
     def _images(self) -> NDArray[np.uint8]:
-        images = self._load(self._images_file())
+        images = load_array(self._images_file(), self._where)
         if images.shape != _SHAPE or images.dtype != np.uint8:
             raise DataError(
                 f"{self._where}: {self.corruption}.npy is {images.dtype} {images.shape}, expected uint8 "
@@ -92,7 +93,7 @@ class CifarC(Light):
 
     def _labels(self, classes: int, images: int) -> NDArray[np.int64]:
         """The label of each test image."""
-        labels = self._load(self._folder / f"{_LABELS}.npy")
+        labels = load_array(self._folder / f"{_LABELS}.npy", self._where)
         if labels.shape != (images,) or labels.dtype.kind not in "iu":
             raise DataError(
                 f"{self._where}: {_LABELS}.npy is {labels.dtype} {labels.shape}, expected {images:,} "
@@ -120,19 +121,3 @@ class CifarC(Light):
                 f"{', '.join(there) or 'no arrays (expected <corruption>.npy)'}"
             )
         return file
-
-    def _load(self, file: Path) -> NDArray[Any]:
-        """A file's array, mapped. Nothing in it is executed."""
-        try:
-            found = np.load(file, mmap_mode="r", allow_pickle=False)
-        except OSError as error:
-            raise DataError(f"{self._where}: {file.name} cannot be read: {error.strerror or error}") from None
-        except (ValueError, EOFError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{self._where}: {file.name} is damaged, cut short or no array of plain numbers: {reason}; "
-                "unpack the archive again"
-            ) from None
-        if not isinstance(found, np.ndarray):
-            raise DataError(f"{self._where}: {file.name} holds several arrays, expected one")
-        return found

@@ -35,12 +35,14 @@ class Folder(Light):
     """Your own images: one folder per class, images at any depth below it (as in ImageNet's val/).
 
     path: the folder; `~` is the home folder.
-    label_space: `imagenet-1k` (default), `imagenet-a`, `imagenet-r`, `cifar-10`, `cifar-100`,
-    `digits`, or `own`. In a known label space a folder stands for the class it is named after: a
-    WordNet id or a class number 0 to 999 for ImageNet (numbers are read as numbers, so ImageNetV2's
-    "10" is class 10 wherever it sorts), WordNet ids for ImageNet-A and -R; anything else is an error,
-    never a guess. Missing classes are fine. With `own` each folder is a class and a model output, in
-    alphabetical order (whole numbers in the order of the numbers), also when it is empty.
+    label_space: `imagenet-1k` (default), a reading of its outputs (`imagenet-a`, `imagenet-r`, `objectnet`,
+    `imagenet-9`, `imagenet-16`; with `-full` behind the first three all 1,000 may be answered), `cifar-10`,
+    `cifar-100`, `digits`, or `own`. In a known label space a folder stands for the class it is named after:
+    a WordNet id or a class number 0 to 999 for ImageNet (numbers are read as numbers, so ImageNetV2's "10"
+    is class 10 wherever it sorts), WordNet ids for ImageNet-A and -R, the published names for ObjectNet and
+    ImageNet-9; anything else is an error, never a guess. Missing classes are fine. With `own` each folder is
+    a class and a model output, in alphabetical order (whole numbers in the order of the numbers), also when
+    it is empty.
 
     Links are followed, hidden files and files of other kinds are left out. Empty files and links that
     lead nowhere are named in the index as images that cannot be decoded. The revision digests every
@@ -62,10 +64,7 @@ class Folder(Light):
 
     def read(self, image: str) -> NDArray[np.uint8]:
         """One image, (h, w, 3) uint8. Raises DataError when it is missing or damaged."""
-        parts = PurePosixPath(image)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(f"{self._where}: the image id {image!r} leads out of the folder")
-        return decode(self._root / image, f"{self._root.name}/{image}")
+        return read_below(self._root, image, self._where)
 
     @property
     def _root(self) -> Path:
@@ -79,26 +78,38 @@ class Folder(Light):
     def _index(self) -> DataIndex:
         tree = walk(self._root, self._where)
         if not any(tree.images.values()):
-            raise DataError(_nothing(self._where, tree))
+            raise DataError(nothing_in(self._where, tree))
         space, classes = _classes(self.label_space, tree.images, self._where)
-        folders = sorted(tree.images, key=lambda f: (classes[f], f))
-        labels = {i: classes[f] for f in folders for i in sorted(tree.images[f])}
-        stamps = {i: s for images in tree.images.values() for i, s in images.items()}
-        found, failed = content_digests(
-            self._root, {i: s for i, s in stamps.items() if i not in tree.damaged}
-        )
-        excluded = {**tree.damaged, **failed}
-        if len(excluded) == len(labels):
-            name, why = min(excluded.items())
-            raise DataError(f"{self._where}: none of {len(labels)} images can be read; {name}: {why}")
-        content = [(i, stamps[i][0], found.get(i, "")) for i in sorted(labels)]
-        return DataIndex(
-            ids=tuple(labels),
-            labels=tuple(labels.values()),
-            revision=digest("folder", content),
-            space=space,
-            excluded=dict(sorted(excluded.items())),
-        )
+        return index_of(self._root, self._where, tree, space, classes)
+
+
+def read_below(root: Path, image: str, where: str) -> NDArray[np.uint8]:
+    """The image of an id, which is a path below a folder. Raises DataError."""
+    parts = PurePosixPath(image)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise DataError(f"{where}: the image id {image!r} leads out of the folder")
+    return decode(root / image, f"{root.name}/{image}")
+
+
+def index_of(
+    root: Path, where: str, tree: ClassTree, space: LabelSpace, classes: Mapping[str, int]
+) -> DataIndex:
+    """The index of the folders that have a class; others are left out. See `Folder`."""
+    folders = sorted(classes, key=lambda f: (classes[f], f))
+    stamps = {i: tree.images[f][i] for f in folders for i in sorted(tree.images[f])}
+    damaged = {i: why for i, why in tree.damaged.items() if i in stamps}
+    found, failed = content_digests(root, {i: s for i, s in stamps.items() if i not in damaged})
+    excluded = {**damaged, **failed}
+    if len(excluded) == len(stamps):
+        name, why = min(excluded.items(), default=("", "no images"))
+        raise DataError(f"{where}: none of {len(stamps)} images can be read; {name}: {why}")
+    return DataIndex(
+        ids=tuple(stamps),
+        labels=tuple(classes[f] for f in folders for _ in tree.images[f]),
+        revision=digest("folder", [(i, stamps[i][0], found.get(i, "")) for i in sorted(stamps)]),
+        space=space,
+        excluded=dict(sorted(excluded.items())),
+    )
 
 
 def _classes(name: str, folders: Iterable[str], where: str) -> tuple[LabelSpace, Mapping[str, int]]:
@@ -118,7 +129,7 @@ def _split_hint(names: list[str]) -> str:
     return f" ({splits[-1]!r} looks like a split: name that folder itself)" if splits else ""
 
 
-def _nothing(where: str, tree: ClassTree) -> str:
+def nothing_in(where: str, tree: ClassTree) -> str:
     """Why there is no image in any class folder."""
     expected = "expected one folder of images per class, such as n01440764/ or 0/"
     if tree.loose and not tree.images:

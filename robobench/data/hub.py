@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robobench.data.digests import content_digests
 from robobench.data.label_space import LABEL_SPACES, OWN, check_space, label_space, match_names
 from robobench.data.light import Light
+from robobench.data.outliers import as_outliers
 from robobench.errors import DataError, nearest
 from robobench.images import decode
 from robobench.keys import digest
@@ -38,7 +39,11 @@ class Hub(Light):
     of the repository's files to fetch and read for this split, such as `data/validation-*`; without
     it all files are fetched, which for ImageNet means the training set too.
     label_space: `own` (default; one model output per class of the label column, in its order) or a
-    known one, to which the names of the label column are then matched.
+    known one, to which the names of the label column are then matched, be they class names, the names
+    of the published folders or WordNet ids: `hub:axiong/imagenet-r?revision=...&split=test&label=wnid&`
+    `label_space=imagenet-r` reads ImageNet-R as the source `imagenet_r` does. Where the column holds lists,
+    every class in a list is right. outliers: no class is right for any image, as in ImageNet-O; the
+    label column is then not looked at.
 
     Files are kept in the Hub's own cache ($HF_HOME), so that a second run works offline. The index's
     revision digests the content of the split's files. Ids are `<split>-<row>`.
@@ -55,6 +60,7 @@ class Hub(Light):
     label: str = "label"
     files: str = ""
     label_space: str = OWN
+    outliers: bool = False
 
     def __post_init__(self) -> None:
         if self._local and self.revision:
@@ -68,7 +74,9 @@ class Hub(Light):
             raise ValueError(f"path: expected owner/name, or a folder such as ./name, got {self.path!r}")
         if not self.split or any(c in self.split for c in "[]+%:/"):
             raise ValueError(f"split: expected a plain name such as test, got {self.split!r}; use limit")
-        check_space(self.label_space)
+        check_space(self.label_space, outliers=self.outliers)
+        if self.outliers and self.label_space == OWN:
+            raise ValueError("label_space: outliers have no classes of their own; name that of the base data")
 
     def index(self) -> DataIndex:
         """Rows of the split in their own order. Fetches the files when the cache lacks them."""
@@ -98,19 +106,28 @@ class Hub(Light):
     @cached_property
     def _index(self) -> DataIndex:
         table, content = self._opened
+        ids = tuple(f"{self.split}-{n:06d}" for n in range(len(table)))
+        if self.outliers:
+            revision = digest("hub", self.config, self.split, self.image, content)
+            space = label_space(self.label_space)
+            return as_outliers(DataIndex(ids, (0,) * len(ids), revision, space))
         feature, values = table.features[self.label], list(table.with_format(None)[self.label])
-        space, classes = self._classes(getattr(feature, "names", None), values)
-        missing = [n for n, v in enumerate(values) if v is None or v == -1]
+        several = [tuple(v) if isinstance(v, list) else (v,) for v in values]
+        missing = [n for n, v in enumerate(several) if not v or None in v or -1 in v]
         if missing:
             raise DataError(
                 f"{self._where}: {len(missing)} of {len(values)} rows of the split {self.split!r} have no "
                 "label; choose a split with labels"
             )
+        names = getattr(getattr(feature, "feature", feature), "names", None)  # of a column, or of its lists
+        space, classes = self._classes(names, [v for some in several for v in some])
+        labels = [tuple(dict.fromkeys(classes[v] for v in some)) for some in several]
         return DataIndex(
-            ids=tuple(f"{self.split}-{n:06d}" for n in range(len(values))),
-            labels=tuple(classes[v] for v in values),
+            ids=ids,
+            labels=tuple(some[0] for some in labels),
             revision=digest("hub", self.config, self.split, self.image, self.label, content),
             space=space,
+            accepted={i: some for i, some in zip(ids, labels, strict=True) if len(some) > 1},
         )
 
     def _classes(
@@ -170,7 +187,8 @@ class Hub(Light):
         """The table with its image column as files. Raises DataError for a column that is none."""
         from datasets import Image
 
-        for role, column in (("image", self.image), ("label", self.label)):
+        roles = {"image": self.image} if self.outliers else {"image": self.image, "label": self.label}
+        for role, column in roles.items():
             if column not in table.column_names:
                 known = nearest(column, table.column_names)
                 raise DataError(f"{self._where}: no {role} column {column!r}; {known} (set {role}=...)")
@@ -179,7 +197,7 @@ class Hub(Light):
             raise DataError(
                 f"{self._where}: the column {self.image!r} holds no images; columns that do: {images}"
             )
-        return table.select_columns([self.image, self.label]).cast_column(self.image, Image(decode=False))
+        return table.select_columns([*roles.values()]).cast_column(self.image, Image(decode=False))
 
     def _fetch(self) -> Path:
         """The files of the revision, from the cache where it has them."""

@@ -1,7 +1,8 @@
 """Label spaces: the names of classes, the model outputs behind them, and the folders that hold them.
 
 ImageNet's class order, WordNet ids and names, and the 200 classes of ImageNet-A and ImageNet-R, come
-from the lists that timm carries; timm itself is not imported.
+from the lists that timm carries; timm itself is not imported. A space called `<name>-full` asks for the same
+images without narrowing the answers: all 1,000 outputs may be given.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
+from robobench.data import mappings
 from robobench.data.installed import installed_folder
 from robobench.errors import DataError, UnknownName, nearest
 from robobench.types import LabelSpace
@@ -37,11 +41,16 @@ _LISTED: Mapping[str, tuple[str, ...]] = {
     "cifar-10": tuple(_CIFAR10.split()),
     "cifar-100": tuple(_CIFAR100.split()),
 }
-_PARTS: Mapping[str, str] = {"imagenet-a": "imagenet_a", "imagenet-r": "imagenet_r"}  # timm's file names
+IMAGENET_O = "imagenet-o"  # its images are outliers: the classes are those they were chosen against
+_TIMM: Mapping[str, str] = {"imagenet-a": "imagenet_a", "imagenet-r": "imagenet_r"}  # timm's file names
+_PARTS = (*_TIMM, IMAGENET_O)  # some classes of ImageNet, one output each
+_OBJECTNET, _ENTRY_LEVEL, _IMAGENET_9 = "objectnet", "imagenet-16", "imagenet-9"
+_FULL = "-full"
+_WHOLE = tuple(f"{name}{_FULL}" for name in (*_TIMM, _OBJECTNET))
 
 _TWIN = re.compile(r" \(n\d{8}\)$")  # what tells apart two classes of one name
 
-LABEL_SPACES = tuple(sorted((IMAGENET, *_LISTED, *_PARTS)))
+LABEL_SPACES = tuple(sorted((IMAGENET, *_LISTED, *_PARTS, *_WHOLE, _OBJECTNET, _ENTRY_LEVEL, _IMAGENET_9)))
 
 
 @cache
@@ -49,9 +58,14 @@ def label_space(name: str) -> LabelSpace:
     """A label space by name.
 
     `imagenet-1k` has the 1,000 classes of ILSVRC 2012 in the order of their WordNet ids, which is the
-    order of the models' outputs. `imagenet-a` (Hendrycks et al., 2021a) and `imagenet-r` (Hendrycks et
-    al., 2021b) are 200 of them each: a model gives 1,000 outputs, of which 200 are answers. `digits`,
-    `cifar-10` and `cifar-100` have one output per class. Raises UnknownName; `own` is `own_space`.
+    order of the models' outputs. `imagenet-a` (Hendrycks et al., 2021a), `imagenet-r` (Hendrycks et
+    al., 2021b) and `imagenet-o` (as -a) are 200 of them each: a model gives 1,000 outputs, of which 200
+    are answers. Behind each of the 113 classes of `objectnet` (Barbu et al., 2019) stand one to three
+    outputs, of which the largest counts; behind the 16 of `imagenet-16` (Geirhos et al., 2019) their mean
+    probability; `imagenet-9` (Xiao et al., 2020) has nine classes and a tenth for every other output.
+    `imagenet-a-full`, `imagenet-r-full` and `objectnet-full` leave all outputs in the running; their
+    `within` says which classes occur. `digits`, `cifar-10` and `cifar-100` have one output per class.
+    Raises UnknownName; `own` is `own_space`.
     """
     if name in _LISTED:
         return LabelSpace(name, _LISTED[name], outputs=len(_LISTED[name]))
@@ -59,23 +73,67 @@ def label_space(name: str) -> LabelSpace:
         names = _imagenet_names()
         return LabelSpace(name, names, outputs=len(names))
     if name in _PARTS:
-        whole = label_space(IMAGENET)
-        members = _part(_PARTS[name])
-        return LabelSpace(
-            name,
-            tuple(whole.classes[m] for m in members),
-            outputs=whole.outputs,
-            groups=tuple((m,) for m in members),
-            parent=IMAGENET,
-        )
+        return _grouped(name, {str(m): (m,) for m in _members(name)}, own_names=False)
+    if name.removesuffix(_FULL) in _TIMM:
+        members = _members(name.removesuffix(_FULL))
+        return replace(label_space(IMAGENET), name=name, parent=IMAGENET, within=members)
+    if name in (_OBJECTNET, f"{_OBJECTNET}{_FULL}"):
+        return _grouped(name, mappings.objectnet(), others="each" if name.endswith(_FULL) else "none")
+    if name == _IMAGENET_9:
+        return _grouped(name, mappings.imagenet_9(), others="one")
+    if name == _ENTRY_LEVEL:
+        return _grouped(name, mappings.entry_level(), reduce="mean")
     raise UnknownName(f"unknown label space {name!r}; {nearest(name, (*LABEL_SPACES, OWN))}")
 
 
-def check_space(name: str) -> None:
-    """Raise ValueError, with the nearest name, for a label space that does not exist."""
+def _grouped(
+    name: str,
+    groups: Mapping[str, tuple[int, ...]],
+    *,
+    reduce: Literal["max", "mean"] = "max",
+    others: Literal["none", "one", "each"] = "none",
+    own_names: bool = True,
+) -> LabelSpace:
+    """Classes of which ImageNet's outputs are parts. others: what becomes of outputs that are in none."""
+    whole = label_space(IMAGENET)
+    taken = {output for group in groups.values() for output in group}
+    left = tuple(n for n in range(whole.outputs) if n not in taken)
+    more = {"none": (), "one": (left,), "each": tuple((n,) for n in left)}[others]
+    names = tuple(groups) if own_names else tuple(whole.classes[g[0]] for g in groups.values())
+    rest = tuple(whole.classes[g[0]] if others == "each" else "none of these" for g in more)
+    return LabelSpace(
+        name,
+        (*names, *rest),
+        outputs=whole.outputs,
+        groups=(*groups.values(), *more),
+        reduce=reduce,
+        parent=IMAGENET,
+        within=tuple(range(len(groups))) if more else None,
+    )
+
+
+@cache
+def _members(name: str) -> tuple[int, ...]:
+    """The classes of ImageNet that a part of it has."""
+    if name == IMAGENET_O:
+        places = {synset: n for n, synset in enumerate(wordnet_ids())}
+        return tuple(places[synset] for synset in mappings.imagenet_o())
+    return tuple(int(line) for line in _lines(f"{_TIMM[name]}_indices.txt"))
+
+
+def check_space(name: str, *, outliers: bool = False) -> None:
+    """Raise ValueError, with the nearest name, for a label space that does not exist.
+
+    So it does for one whose images are outliers, unless they are to be read as such.
+    """
     known = (*LABEL_SPACES, OWN)
     if name not in known:
         raise ValueError(f"label_space: unknown label space {name!r}; {nearest(name, known)}")
+    if name == IMAGENET_O and not outliers:
+        raise ValueError(
+            f"label_space: no class is right for the images of {name}: use the source imagenet_o, or the "
+            "source hub with outliers=true"
+        )
 
 
 def own_space(folders: Iterable[str]) -> LabelSpace:
@@ -99,12 +157,17 @@ def imagenet_folders() -> Mapping[str, int]:
 def class_folders(name: str) -> Mapping[str, int]:
     """Which folder names stand for which class of a label space.
 
-    ImageNet: WordNet ids and class numbers. ImageNet-A and -R: WordNet ids alone, because a number
-    could count within the 200 or within the 1,000. Others: class names and class numbers.
+    ImageNet: WordNet ids and class numbers. Parts of it: WordNet ids alone, because a number could count
+    within the 200 or within the 1,000. ObjectNet and ImageNet-9: the names of the published folders.
+    Others: class names and class numbers.
     """
-    if name in _PARTS:
-        synsets = wordnet_ids()
-        return {synsets[m]: n for n, m in enumerate(_part(_PARTS[name]))}
+    if name.startswith(_OBJECTNET):
+        return {folder: n for n, folder in enumerate(mappings.objectnet())}
+    if name == _IMAGENET_9:
+        return {f"{n:02d}_{c.replace('_', ' ')}": n for n, c in enumerate(mappings.imagenet_9())}
+    if name.removesuffix(_FULL) in _PARTS:
+        members = _members(name.removesuffix(_FULL))
+        return {wordnet_ids()[m]: m if name.endswith(_FULL) else n for n, m in enumerate(members)}
     classes = wordnet_ids() if name == IMAGENET else label_space(name).classes
     return {**{str(n): n for n in range(len(classes))}, **{c: n for n, c in enumerate(classes)}}
 
@@ -168,9 +231,11 @@ def _place(label: str, position: int, plain: Sequence[str], places: Mapping[str,
 
 def _folder_words(name: str) -> str:
     """What the folders of a label space are called, for messages."""
-    first = "WordNet ids such as " + next(iter(class_folders(name)))
-    if name in _PARTS:
-        return f"{first} (class numbers are ambiguous here)"
+    first = next(iter(class_folders(name)))
+    if name.removesuffix(_FULL) in _PARTS:
+        return f"WordNet ids such as {first} (class numbers are ambiguous here)"
+    if name.startswith((_OBJECTNET, _IMAGENET_9)):
+        return f"the published folder names such as {first!r}"
     last = len(label_space(name).classes) - 1
     if name == IMAGENET:
         return f"WordNet ids such as {wordnet_ids()[0]} or class numbers 0 to {last}"
@@ -187,10 +252,6 @@ def _some(names: Sequence[str]) -> str:
 def wordnet_ids() -> tuple[str, ...]:
     """The 1,000 WordNet ids of ImageNet in class order."""
     return tuple(_lines("imagenet_synsets.txt"))
-
-
-def _part(stem: str) -> tuple[int, ...]:
-    return tuple(int(line) for line in _lines(f"{stem}_indices.txt"))
 
 
 def _imagenet_names() -> tuple[str, ...]:

@@ -58,6 +58,27 @@ def walk(root: Path, where: str) -> ClassTree:
     return tree
 
 
+def gather(root: Path, where: str) -> ClassTree:
+    """List every image below a folder, also those in the folder itself, as the images of one class `""`.
+
+    Links, hidden files, names and errors as in `walk`.
+    """
+    tree = ClassTree(images={"": {}})
+    top = _status(root)
+    if top is None or not stat.S_ISDIR(top.st_mode):
+        found = "no such folder" if top is None else "not a folder"
+        raise DataError(f"{where}: {found}; expected a folder of images")
+    seen = {_identity(top)}
+    for name, status in _entries(root, where):
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            _add(tree, tree.images[""], name, status, where)
+        elif _identity(status) not in seen:
+            seen.add(_identity(status))
+            for file, facts in _files(root, name, where, seen):
+                _add(tree, tree.images[""], file, facts, where)
+    return tree
+
+
 def _add(tree: ClassTree, images: dict[str, Stamp], name: str, facts: stat_result | None, where: str) -> None:
     suffix = _suffix(name)
     if suffix not in SUFFIXES:

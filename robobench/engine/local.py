@@ -17,6 +17,7 @@ from robobench.engine.plan import Plan
 from robobench.engine.prepare import Prepared
 from robobench.engine.provenance import provenance
 from robobench.engine.resolve import DataSet, Resolved
+from robobench.engine.stopping import Stopping
 from robobench.engine.sweep import PROBABILITIES, Bench, are_probabilities, failure, sweep
 from robobench.errors import ModelError, RobobenchError, StoreError, Unsupported
 from robobench.store import Store
@@ -39,6 +40,8 @@ class Progress(Protocol):
 
     def advance(self, item: WorkItem, failures: int) -> None: ...
 
+    def spare(self, item: WorkItem) -> None: ...
+
 
 class Silent:
     """Progress that nobody watches."""
@@ -48,6 +51,8 @@ class Silent:
     def model(self, name: str) -> None: ...
 
     def advance(self, item: WorkItem, failures: int) -> None: ...
+
+    def spare(self, item: WorkItem) -> None: ...
 
 
 @dataclass
@@ -72,7 +77,8 @@ class Local:
 
     device: `cpu`, `cuda`, `cuda:1`, `mps`. batch_size: images of a passive forward pass; no number
     depends on it. fail_fast: stop at the first failure instead of going on with the rest. keep: the pixels of
-    which attacked images are stored with their rows.
+    which attacked images are stored with their rows. stopping: where it says so, the rest of a model's items
+    on a data set is left.
     """
 
     resolved: Resolved
@@ -82,6 +88,7 @@ class Local:
     batch_size: int = 64
     fail_fast: bool = False
     keep: Keep | None = None
+    stopping: Stopping | None = None
     progress: Progress = field(default_factory=Silent)
     cache: Path | None = field(default_factory=cache_folder)
     frames: dict[tuple[str, View], Frames] = field(default_factory=dict)
@@ -112,9 +119,19 @@ class Local:
                 self._fail(item, error, outcome)
             return
         for item in items:
+            if self._enough(item):
+                self.progress.spare(item)
+                continue
             self._item(item, loaded, outcome)
             if self.fail_fast and outcome.broken:
                 return
+
+    def _enough(self, item: WorkItem) -> bool:
+        """Whether the model may stop before this item's images."""
+        if self.stopping is None:
+            return False
+        end = self.stopping.judge((item.model.digest, item.data))
+        return end is not None and item.start >= end
 
     def load(self, model: ModelId) -> LoadedModel:
         """Load a model; its weights must be those of the rows that the store has of it."""
@@ -145,6 +162,8 @@ class Local:
             if gone:
                 self.store.exclude(revision, gone)
                 outcome.undecodable.update(gone)
+                if self.stopping is not None:
+                    self.stopping.exclude(revision, gone)
 
     def bench(
         self, model: LoadedModel, who: ModelId, data: DataSet, cells: Sequence[Cell], ids: tuple[str, ...]
@@ -195,6 +214,10 @@ class Local:
         for entry in failed:
             self.store.put_failure(entry)
         outcome.failures.extend(failed)
+        if self.stopping is not None:
+            for result in done:
+                self.stopping.learn(result.cell.key, result.rows["image_id"].to_pylist(), result.rows)
+            self.stopping.excuse(failed)
         self.progress.advance(item, len(failed))
 
     def _fail(self, item: WorkItem, error: Exception, outcome: Outcome) -> None:
@@ -204,6 +227,8 @@ class Local:
                 entry = failure(cell, tuple(sorted(item.missing[cell.key])), error)
                 self.store.put_failure(entry)
                 outcome.failures.append(entry)
+                if self.stopping is not None:
+                    self.stopping.excuse([entry])
         self.progress.advance(item, len(item.missing))
 
     def _at_its_size(

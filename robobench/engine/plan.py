@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from robobench.contracts import Ensemble, SteppedAttack
@@ -13,6 +14,8 @@ from robobench.types import Cell, Condition, WorkItem
 
 ITEM_PASSES = 2000  # forward passes of an item: about a minute on one CPU core at 224 px
 ATTACK_LOTS = 4  # an attack's item holds at least so many lots, or refilling them gains nothing
+
+Place = tuple[str, str]  # a model's digest and the name of a data set
 
 
 @dataclass(frozen=True)
@@ -30,25 +33,57 @@ class Plan:
         return sum(item.cost for item in self.items)
 
 
-def plan(resolved: Resolved, have: Mapping[str, set[str]]) -> Plan:
-    """Cut what is missing into items of one model on one data set, in the visiting order."""
+def plan(
+    resolved: Resolved, have: Mapping[str, AbstractSet[str]], ends: Mapping[Place, int | None] | None = None
+) -> Plan:
+    """Cut what is missing into items of one model on one data set, in the visiting order.
+
+    ends: how far into the visiting order a model goes on a data set, None for all of it. Where they are
+    given, the items of a model on a data set are in the order of their first images, so that all its
+    conditions get on together.
+    """
     found = cells(resolved)
     images: dict[str, tuple[str, ...]] = {}
     owners: dict[str, Cell] = {}  # equal cells under several names are computed once
     for cell in found:
-        ids = resolved.ids(cell.condition)
+        ids = _wanted(resolved, cell, ends or {})
         if cell.key not in owners or len(ids) > len(images[cell.key]):
             owners[cell.key], images[cell.key] = cell, ids
-    missing = {key: frozenset(ids) - have.get(key, set()) for key, ids in images.items()}
+    missing = {key: frozenset(ids) - have.get(key, frozenset()) for key, ids in images.items()}
+    groups = _groups(found)
+    items = [
+        item for group in groups.values() for item in _items(resolved, group, owners, missing) if item.cost
+    ]
+    if ends is not None:
+        turn = {place: i for i, place in enumerate(dict.fromkeys((m, d) for m, d, _ in groups))}
+        items.sort(key=lambda item: (turn[item.model.digest, item.data], item.start))
+    wanted = {k: len(v) for k, v in images.items()}
+    return Plan(found, tuple(items), wanted, {k: len(v) for k, v in missing.items()})
+
+
+def borders(resolved: Resolved) -> Mapping[Place, tuple[int, ...]]:
+    """Where work items begin in the visiting order of each model's data sets, whatever is there already."""
+    found: dict[Place, set[int]] = defaultdict(set)
+    for (model, data, _), group in _groups(cells(resolved)).items():
+        end = _reach(group, resolved.data[data].order)
+        found[model, data].update(range(0, end, _size(resolved, group)))
+    return {place: tuple(sorted(starts - {0})) for place, starts in found.items()}
+
+
+def _groups(found: Iterable[Cell]) -> Mapping[tuple[str, str, str], list[Cell]]:
+    """Cells that share items: of one model on one data set all passive ones, and each attack ladder."""
     groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in found:
         ladder = cell.condition.ladder if cell.condition.attack else ""
         groups[cell.model.digest, cell.condition.data, ladder].append(cell)
-    items = [
-        item for group in groups.values() for item in _items(resolved, group, owners, missing) if item.cost
-    ]
-    wanted = {k: len(v) for k, v in images.items()}
-    return Plan(found, tuple(items), wanted, {k: len(v) for k, v in missing.items()})
+    return groups
+
+
+def _wanted(resolved: Resolved, cell: Cell, ends: Mapping[Place, int | None]) -> tuple[str, ...]:
+    """The images a cell should have."""
+    condition = cell.condition
+    limits = [v for v in (condition.limit, ends.get((cell.model.digest, condition.data))) if v is not None]
+    return resolved.data[condition.data].prefix(min(limits, default=None))
 
 
 def price(condition: Condition) -> int:
@@ -72,8 +107,7 @@ def _items(
     lot = resolved.suite.lot
     data = resolved.data[group[0].condition.data]
     attack = group[0].condition.attack is not None
-    each = sum(price(c.condition) for c in group)
-    size = max(ITEM_PASSES // max(each, 1) // lot, ATTACK_LOTS if attack else 1) * lot
+    size = _size(resolved, group)
     order = data.order
     usable = frozenset().union(*(resolved.ids(c.condition) for c in group))
     if attack and _needs_whole_lots(group[0].condition):
@@ -97,7 +131,16 @@ def _items(
             cells=needed,
             missing={c.key: lacking[c.key] for c in left},
             cost=sum(price(c.condition) * len(_asked(c, needed, lacking)) for c in needed),
+            start=start,
         )
+
+
+def _size(resolved: Resolved, group: Sequence[Cell]) -> int:
+    """How many images an item of the group holds: whole lots, as many as an item's passes allow."""
+    lot = resolved.suite.lot
+    each = sum(price(c.condition) for c in group)
+    least = 1 if group[0].condition.attack is None else ATTACK_LOTS
+    return max(ITEM_PASSES // max(each, 1) // lot, least) * lot
 
 
 def _asked(cell: Cell, cells: Iterable[Cell], lacking: Mapping[str, frozenset[str]]) -> frozenset[str]:

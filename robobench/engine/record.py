@@ -9,6 +9,7 @@ from typing import Any
 
 from robobench.engine.provenance import versions
 from robobench.engine.resolve import Resolved, cells
+from robobench.engine.stopping import RULE, Stopping
 from robobench.keys import canonical, plain
 from robobench.registry import find_preparation
 from robobench.specs import public_path
@@ -35,8 +36,17 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Why a model saw a part of a data set only: how many images of its order, and the rule that ended it."""
+
+    images: int
+    precision: float
+    rule: str
+
+
+@dataclass(frozen=True)
 class ModelRecord:
-    """A model of a run and the keys of its cells by condition name."""
+    """A model of a run and the keys of its cells by condition name. stopped: by data set."""
 
     name: str
     digest: str
@@ -44,6 +54,7 @@ class ModelRecord:
     clean_accuracy: float | None
     citation: str | None
     cells: Mapping[str, str]
+    stopped: Mapping[str, Stop] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,15 +90,19 @@ class RunRecord:
     format: int = FORMAT
     summaries: tuple[SummarySpec, ...] = ()
 
-    def images(self, condition: Condition) -> tuple[str, ...]:
-        """The images that a condition should have."""
+    def images(self, condition: Condition, model: ModelRecord | None = None) -> tuple[str, ...]:
+        """The images that a condition should have; of a model up to where it stopped."""
         data = next(d for d in self.data if d.name == condition.data)
         gone = set(data.excluded)
-        return tuple(i for i in data.order[: condition.limit] if i not in gone)
+        stop = None if model is None else model.stopped.get(condition.data)
+        order = (
+            data.order[: condition.limit] if stop is None else data.order[: stop.images][: condition.limit]
+        )
+        return tuple(i for i in order if i not in gone)
 
 
-def record_of(resolved: Resolved, command: str) -> RunRecord:
-    """The record of a resolved suite."""
+def record_of(resolved: Resolved, command: str, stopping: Stopping | None = None) -> RunRecord:
+    """The record of a resolved suite, and of where its models stopped."""
     suite = resolved.suite
     keys: dict[str, dict[str, str]] = {}
     for cell in cells(resolved):
@@ -119,7 +134,13 @@ def record_of(resolved: Resolved, command: str) -> RunRecord:
         ),
         models=tuple(
             ModelRecord(
-                m.id.name, m.id.digest, m.id.family, m.id.clean_accuracy, m.id.citation, keys[m.id.digest]
+                m.id.name,
+                m.id.digest,
+                m.id.family,
+                m.id.clean_accuracy,
+                m.id.citation,
+                keys[m.id.digest],
+                _stops(m.id.digest, stopping),
             )
             for m in resolved.models
         ),
@@ -127,6 +148,14 @@ def record_of(resolved: Resolved, command: str) -> RunRecord:
         sources=_sources(resolved),
         summaries=suite.summaries,
     )
+
+
+def _stops(model: str, stopping: Stopping | None) -> dict[str, Stop]:
+    """Where a model stopped, by data set."""
+    if stopping is None:
+        return {}
+    ends = {data: end for (who, data), end in stopping.ends.items() if who == model}
+    return {data: Stop(end, stopping.precision, RULE) for data, end in ends.items() if end is not None}
 
 
 def _sources(resolved: Resolved) -> dict[str, SourceRecord]:
@@ -195,7 +224,10 @@ def from_json(content: Mapping[str, Any]) -> RunRecord:
         excluded = tuple(given["excluded"])
         data[given["name"]] = DataRecord(**{**given, "order": order, "excluded": excluded})
     values["data"] = tuple(data.values())
-    values["models"] = tuple(ModelRecord(**m) for m in values["models"])
+    values["models"] = tuple(
+        ModelRecord(**{**m, "stopped": {n: Stop(**s) for n, s in m.get("stopped", {}).items()}})
+        for m in values["models"]
+    )
     values["sources"] = {n: SourceRecord(**s) for n, s in values.get("sources", {}).items()}
     values["yardsticks"] = {
         n: Yardstick(math.inf if y["psnr"] is None else y["psnr"],

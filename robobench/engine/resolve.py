@@ -336,7 +336,7 @@ def _limit(text: str | None) -> int | None:
 def public_title(entry: DataEntry) -> str:
     """A data set's SPEC without its machine."""
     path = public_path(str(entry.params.get("path", "")))
-    return replace(entry, params={**entry.params, "path": path}).title
+    return public_path(replace(entry, params={**entry.params, "path": path}).title)
 
 
 def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition, ...]:
@@ -359,11 +359,23 @@ def _with_companions(suite: Suite, sets: dict[str, DataSet]) -> tuple[Condition,
             name=label,
             space=shift.space,
             labels=labels,
+            accepted=_within(base.accepted, labels, where),
             visiting=tuple(i for i in base.visiting if i in labels),
             order=order,
         )
         extra.append(Condition(name=label, ladder=CLEAN, data=label, companion=True))
     return (*suite.conditions, *extra)
+
+
+def _within(
+    accepted: Mapping[str, tuple[int, ...]], labels: Mapping[str, int], where: Mapping[int, int]
+) -> dict[str, tuple[int, ...]]:
+    """The acceptable classes of some images, as classes of another read-out; those outside of it are none."""
+    return {
+        image: tuple(dict.fromkeys(where[c] for c in classes if c in where))
+        for image, classes in accepted.items()
+        if image in labels
+    }
 
 
 def classes_within(space: LabelSpace) -> Mapping[int, tuple[int, ...]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,12 @@ def originals(columns: Collection[str], prefix: str = CLEAN_COLUMN) -> frozenset
     ['hit', 'top1']
     """
     return frozenset(c.removeprefix(prefix) for c in columns if c.startswith(prefix))
+
+
+def stored_columns(metrics: Iterable[Metric]) -> frozenset[str]:
+    """The columns of the rows that metrics go by, directly or through another answer to the same image."""
+    needs = frozenset(c for m in metrics for c in m.needs)
+    return needs | originals(needs) | originals(needs, REFERENCE_COLUMN)
 
 
 def beside(own: Rows, other: Rows, columns: Collection[str], prefix: str = CLEAN_COLUMN) -> Rows:

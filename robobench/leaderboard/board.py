@@ -69,6 +69,7 @@ class ModelInput:
     rows: columns as NumPy arrays of one length, `image_id` among them; undefined numbers are NaN.
     clean_accuracy: what its author reports, to compare with. weights: digest of the loaded weights.
     provenance: versions, device, precision, time, as text. warnings: what was seen while it ran.
+    expected: images that a condition should have where that is fewer than of other models: it stopped there.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ModelInput:
     provenance: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[CellFailure, ...] = ()
     warnings: tuple[str, ...] = ()
+    expected: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ class Entry:
 
     ties: letters; two models that share one cannot be told apart, one without is in no tie. cells are by
     condition, ladders by name.
-    flags: what a reader should know before believing the numbers.
+    flags: what a reader should know before believing the numbers. drops: the first level of a ladder at which
+    the model is surely worse than on clean images, see `robobench.leaderboard.curves`.
     """
 
     name: str
@@ -204,6 +207,7 @@ class Entry:
     flags: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()
     summaries: tuple[Score, ...] = ()  # in the suite's order
+    drops: Mapping[str, str] = field(default_factory=dict)  # by ladder, where that is known
 
     def doubts(self, conditions: Iterable[str]) -> tuple[str, ...]:
         """What is the matter with the attacks among some conditions."""

@@ -23,6 +23,8 @@ from robobench.leaderboard.board import (
     ScoreSpec,
     SummarySpec,
 )
+from robobench.leaderboard.common import on_common_images
+from robobench.leaderboard.curves import first_drops
 from robobench.leaderboard.health import examine, flags
 from robobench.leaderboard.kin import distinct
 from robobench.leaderboard.score import Resampling, Scale, Scaled, Sorter, composite, size
@@ -40,8 +42,9 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
     """Rank models by their composite score.
 
     Only models with all rows of all conditions and a defined score are ranked. Two of them are told apart
-    when their difference is clear on the same resampled images (`robobench.stats.better`). Raises
-    RobobenchError when two models share a name and StoreError when a metric's column is nowhere.
+    when their difference is clear on the same resampled images (`robobench.stats.better`). Where some have
+    stopped early, ranks go by the images that all ranked models have, and scores by each model's own.
+    Raises RobobenchError when two models share a name and StoreError when a metric's column is nowhere.
     """
     _check(board)
     whole, board = board, replace(board, conditions=tuple(c for c in board.conditions if not c.check))
@@ -51,15 +54,14 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
     entries = [_with_health(composer.entry(i), whole, i, resampling) for i in range(len(board.models))]
     scale = composer.scale
     sign = 1.0 if scale.higher_is_better else -1.0
-    samples = {e.name: composer.totals(i)[1:] * sign for i, e in enumerate(entries)}
     able = [e for e in entries if not e.missing and not np.isnan(e.score.value)]
-    able.sort(key=lambda e: (-sign * e.score.value, e.name))
+    standings = _standings(composer, entries, able, sign)
     rest = sorted((e for e in entries if e not in able), key=lambda e: e.name)
     return Leaderboard(
         suite=board.suite,
         references=tuple(_level(c, board) for c in board.conditions if c.clean),
         ladders=_ladders(board),
-        entries=(*_ranked(able, samples, sign, level), *rest),
+        entries=(*_ranked(able, standings, level), *rest),
         failures=tuple(
             Failure(m.name, f.condition, len(f.ids), f.reason, f.hint, f.unsupported)
             for m in board.models
@@ -118,6 +120,7 @@ class _Composer:
             cells={c.name: work.measured[model][i] for i, c in enumerate(conditions)},
             ladders={name: self._ladder(model, levels) for name, levels in _by_ladder(conditions).items()},
             flags=_flags(given, conditions, work.rows[model], work.measured[model], of),
+            drops={k: v for k, v in first_drops(work, model).items() if v is not None},
         )
 
     def _scale(self, spec: ScoreSpec | SummarySpec) -> Scale:
@@ -145,16 +148,41 @@ class _Composer:
         return composite(name, scale, float(totals[0]), totals[1:], images, work.resampling.level)
 
 
-def _ranked(
-    able: Sequence[Entry], samples: Mapping[str, Floats], sign: float, level: float
-) -> tuple[Entry, ...]:
+@dataclass(frozen=True)
+class _Standing:
+    """What a model is ranked by: its score, turned so that more is better, and that on resampled images."""
+
+    point: float
+    samples: Floats
+    images: int
+
+
+def _standings(
+    composer: _Composer, entries: Sequence[Entry], able: Sequence[Entry], sign: float
+) -> dict[str, _Standing]:
+    """Of the models that can be ranked, on images that all of them have."""
+    names = [e.name for e in able]
+    common = on_common_images(composer.work.board, names)
+    if common is not None:
+        composer = _Composer.of(Work.of(common, composer.work.resampling))
+        entries = [composer.entry(i) for i in range(len(common.models))]
+    return {
+        e.name: _Standing(sign * e.score.value, composer.totals(i)[1:] * sign, e.score.n)
+        for i, e in enumerate(entries)
+        if e.name in names
+    }
+
+
+def _ranked(able: Sequence[Entry], standings: Mapping[str, _Standing], level: float) -> tuple[Entry, ...]:
     """Entries from best to worst with the ranks they may hold and the ties they are in."""
     if not able:
         return ()
+    able = sorted(able, key=lambda e: (np.isnan(standings[e.name].point), -standings[e.name].point, e.name))
+    places = [standings[e.name] for e in able]
     above = better(
-        np.array([sign * e.score.value for e in able]),
-        np.stack([samples[e.name] for e in able], axis=1),
-        images=min(e.score.n for e in able),
+        np.array([p.point for p in places]),
+        np.stack([p.samples for p in places], axis=1),
+        images=min(p.images for p in places),
         level=level,
     )
     groups = [members for members in tie_groups(above) if len(members) > 1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robobench.engine.record import ModelRecord, RunRecord, from_json
+from robobench.engine.record import DataRecord, ModelRecord, RunRecord, Stop, from_json
 from robobench.errors import StoreError, UnknownName, nearest
+from robobench.leaderboard.beside import stored_columns
 from robobench.leaderboard.board import (
     BoardInput,
     DataInfo,
@@ -17,9 +19,13 @@ from robobench.leaderboard.board import (
     Source,
     SuiteInfo,
 )
+from robobench.leaderboard.health import asked_columns
+from robobench.leaderboard.score import IMAGE, build_metrics
+from robobench.leaderboard.work import ANSWER
+from robobench.rowfiles import Coded, Places
 from robobench.specs import public_path
 from robobench.store import Store
-from robobench.types import CellFailure, Rows
+from robobench.types import CellFailure, Condition, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,19 +45,99 @@ def newest_run(store: Store, suite: str | None = None) -> RunRecord:
 
 
 def collect(record: RunRecord, store: Store) -> BoardInput:
-    """Everything a board needs, read from the store. Raises StoreError."""
-    tables = store.rows({key for m in record.models for key in m.cells.values()})
+    """Everything a board needs, read from the store. Raises StoreError.
+
+    Of the rows only the columns that the suite's metrics and the health checks of its attacks go by.
+    """
+    coded = store.coded({key for m in record.models for key in m.cells.values()}, columns(record))
+    wanted = _Wanted(record, coded)
     made = store.provenance()
-    expected = {c.name: len(record.images(c)) for c in record.conditions}
-    models = tuple(_model(record, m, tables, made, store) for m in record.models)
     return BoardInput(
         suite=_suite(record, made),
         conditions=record.conditions,
-        models=models,
-        expected=expected,
+        models=tuple(_model(record, m, wanted, made, store) for m in record.models),
+        expected={c.name: len(wanted.images(c)) for c in record.conditions},
         yardsticks=record.yardsticks,
         sources=_sources(record),
     )
+
+
+def columns(record: RunRecord) -> frozenset[str]:
+    """The columns of the rows that a board goes by."""
+    names = (*record.metrics, record.score.of, *(s.of for s in record.summaries))
+    return stored_columns(build_metrics(names).values()) | asked_columns(record.conditions) | {ANSWER}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The wanted rows of cells as arrays. What cells over the same images have in common is made once."""
+
+    record: RunRecord
+    coded: Coded
+    _images: dict[tuple[Any, ...], tuple[str, ...]] = field(default_factory=dict)
+    _among: dict[tuple[Any, ...], NDArray[np.bool_]] = field(default_factory=dict)
+    _ids: list[tuple[Places, NDArray[np.str_]]] = field(default_factory=list)
+
+    def images(self, condition: Condition, model: ModelRecord | None = None) -> tuple[str, ...]:
+        """The images that a condition should have, see `RunRecord.images`."""
+        key = self._key(condition, model)
+        if key not in self._images:
+            self._images[key] = self.record.images(condition, model)
+        return self._images[key]
+
+    def rows(self, condition: Condition, model: ModelRecord) -> Rows | None:
+        """A cell's columns, of the wanted images, in their order of id; None where there are no rows."""
+        cell = model.cells[condition.name]
+        if cell not in self.coded.tables:
+            return None
+        table, places = self.coded.tables[cell], self.coded.places[cell]
+        keep = self._known(condition, model)[places]
+        values = {name: as_array(table[name]) for name in table.column_names}
+        if not keep.all():
+            places, values = places[keep], {name: v[keep] for name, v in values.items()}
+        return {IMAGE: self._text(places), **values}
+
+    def _key(self, condition: Condition, model: ModelRecord | None) -> tuple[Any, ...]:
+        """What the images of a condition depend on: equal keys, equal images."""
+        data: DataRecord = next(d for d in self.record.data if d.name == condition.data)
+        stop = None if model is None else model.stopped.get(condition.data)
+        return id(data.order), data.excluded, condition.limit, None if stop is None else stop.images
+
+    def _known(self, condition: Condition, model: ModelRecord) -> NDArray[np.bool_]:
+        """Which of the stored images a condition should have."""
+        key = self._key(condition, model)
+        if key not in self._among:
+            wanted = frozenset(self.images(condition, model))
+            among = (i in wanted for i in self.coded.images)
+            self._among[key] = np.fromiter(among, bool, len(self.coded.images))
+        return self._among[key]
+
+    def _text(self, places: Places) -> NDArray[np.str_]:
+        """The ids at some places: one array for all cells that have the same."""
+        for other, ids in reversed(self._ids):
+            if np.array_equal(other, places):
+                return ids
+        found = np.array([self.coded.images[i] for i in places], np.str_)
+        self._ids.append((places, found))
+        return found
+
+
+def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column as one value for each row, or (rows, width) of a column of lists. What is not there is NaN."""
+    import pyarrow as pa
+
+    if not pa.types.is_nested(column.type):
+        one = column.chunk(0) if column.num_chunks == 1 else column
+        return np.asarray(one.to_numpy(zero_copy_only=False))
+    whole = column.combine_chunks()
+    known = np.asarray(whole.is_valid())
+    flat = whole.flatten().to_numpy(zero_copy_only=False)
+    width = flat.size // max(1, int(known.sum()))
+    if known.all():
+        return np.asarray(flat.reshape(-1, width))
+    found = np.full((known.size, width), np.nan, flat.dtype)
+    found[known] = flat.reshape(-1, width)
+    return found
 
 
 def _sources(record: RunRecord) -> dict[str, Source]:
@@ -64,14 +150,10 @@ def _sources(record: RunRecord) -> dict[str, Source]:
 
 
 def _model(
-    record: RunRecord, model: ModelRecord, tables: Mapping[str, pa.Table], made: Sequence[Any], store: Store
+    record: RunRecord, model: ModelRecord, wanted: _Wanted, made: Sequence[Any], store: Store
 ) -> ModelInput:
-    rows = {}
-    for condition in record.conditions:
-        images = record.images(condition)
-        table = tables.get(model.cells[condition.name])
-        if table is not None:
-            rows[condition.name] = _columns(table, images)
+    found = {c.name: wanted.rows(c, model) for c in record.conditions}
+    rows = {name: values for name, values in found.items() if values is not None}
     mine = [p["provenance"] for p in made if p["provenance"]["model"]["digest"] == model.digest]
     latest = max(mine, key=lambda p: p["time"], default=None)
     known = latest["model"] if latest else {}
@@ -84,27 +166,40 @@ def _model(
         clean_accuracy=model.clean_accuracy,
         weights=known.get("weights", ""),
         provenance=_facts(latest) if latest else {},
-        failures=_failures(record, model, tables, store),
-        warnings=tuple(sorted({p["model"]["warning"] for p in mine if p["model"].get("warning")})),
+        failures=_failures(record, model, wanted, store),
+        warnings=(
+            *sorted({p["model"]["warning"] for p in mine if p["model"].get("warning")}),
+            *(_stopped(record, name, stop) for name, stop in model.stopped.items()),
+        ),
+        expected={c.name: len(wanted.images(c, model)) for c in record.conditions if c.data in model.stopped},
+    )
+
+
+def _stopped(record: RunRecord, name: str, stop: Stop) -> str:
+    """That a model saw a part of a data set only, and why."""
+    data = next(d for d in record.data if d.name == name)
+    return (
+        f"stopped at n = {stop.images:,} of {len(data.order):,} images of {data.title} (precision "
+        f"{stop.precision:g}: {stop.rule})"
     )
 
 
 def _failures(
-    record: RunRecord, model: ModelRecord, tables: Mapping[str, pa.Table], store: Store
+    record: RunRecord, model: ModelRecord, wanted: _Wanted, store: Store
 ) -> tuple[CellFailure, ...]:
     """What failed and is still wanted, as it may be published: under this run's names, without paths."""
-    lacking: dict[str, tuple[str, set[str]]] = {}
-    for condition in record.conditions:
-        key = model.cells[condition.name]
-        there = set(tables[key]["image_id"].to_pylist()) if key in tables else set()
-        lacking[key] = (condition.name, set(record.images(condition)) - there)
+    conditions = {model.cells[c.name]: c for c in record.conditions}
+    coded = wanted.coded
     found = []
-    for entry in store.failures(model.cells.values()):
-        name, images = lacking[entry.cell]
-        ids = tuple(sorted(images.intersection(entry.ids)))
+    for entry in store.failures(conditions):
+        condition = conditions[entry.cell]
+        there = {coded.images[i] for i in coded.places.get(entry.cell, ())}
+        ids = tuple(sorted((set(wanted.images(condition, model)) - there).intersection(entry.ids)))
         if ids:
             reason, hint = public_path(entry.reason), public_path(entry.hint)
-            found.append(CellFailure(entry.cell, model.name, name, ids, reason, hint, entry.unsupported))
+            found.append(
+                CellFailure(entry.cell, model.name, condition.name, ids, reason, hint, entry.unsupported)
+            )
     return tuple(found)
 
 
@@ -146,15 +241,3 @@ def _suite(record: RunRecord, made: Sequence[Any]) -> SuiteInfo:
         hardware="; ".join(hardware),
         date=latest["time"][:10] if latest else "",
     )
-
-
-def _columns(table: pa.Table, images: Sequence[str]) -> Rows:
-    """A cell's columns as arrays, of the wanted images, in their order of id."""
-    wanted = set(images)
-    ids = np.array(table["image_id"].to_pylist(), object)
-    keep = np.array([i in wanted for i in ids], bool)
-    columns: dict[str, NDArray[Any]] = {"image_id": ids[keep]}
-    for name in table.column_names:
-        if name not in ("image_id", "cell", "model", "condition"):
-            columns[name] = table[name].to_numpy()[keep]
-    return columns

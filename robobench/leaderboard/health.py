@@ -11,6 +11,7 @@ from robobench.registry import instance_of
 from robobench.suite.health import BLACK_BOX, NOISE, RESTARTS, STEPS, UNBOUNDED
 from robobench.types import Condition, Rows, Step
 
+FALLEN = "fooled"  # the column that only rows of attacks have
 ROUNDING, BLIND = "rounding", "blind"
 _FEW = 1.5  # images: one alone is no finding
 
@@ -62,6 +63,14 @@ def examine(
                 looked = _look(check, condition.name, rows.get(other.name, {}), resampling)
                 found += [looked] if looked else []
     return tuple(found)
+
+
+def asked_columns(conditions: Sequence[Condition]) -> frozenset[str]:
+    """The columns that the checks of some conditions go by: none where nothing is attacked."""
+    if all(c.attack is None for c in conditions):
+        return frozenset()
+    checks = build_metrics([c.metric for c in (*OWN, *COMPANIONS)])
+    return frozenset({FALLEN, *(column for m in checks.values() for column in m.needs)})
 
 
 def _unasked(step: Step) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from robobench.errors import StoreError
 from robobench.leaderboard.board import FORMAT, Leaderboard
 
-_LATER = frozenset({"health", "source", "summaries"})  # not in earlier formats
+_LATER = frozenset({"drops", "health", "source", "summaries"})  # not in earlier formats
 
 
 def to_json(board: Leaderboard) -> str:

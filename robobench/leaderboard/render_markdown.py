@@ -14,6 +14,7 @@ from robobench.leaderboard.text import (
     columns_rule,
     count,
     coverage,
+    drops,
     failed,
     falls,
     headline,
@@ -114,7 +115,10 @@ def _ladder(board: Leaderboard, ladder: Ladder) -> str:
     parts = [f"## {escaped(ladder.name + along)}", _table([escaped(h) for h in heads], rows, left=(0,))]
     own = [(e.name, e.cells[ladder.levels[0].condition].clean) for e in board.entries]
     values = "; ".join(f"{escaped(name)} {_number(s)}" for name, s in own if s is not None)
-    return "\n\n".join([*parts, f"Clean on the same images: {values}."] if values else parts)
+    if values:
+        parts.append(f"Clean on the same images: {values}.")
+    fallen = drops(board, ladder)
+    return "\n\n".join([*parts, escaped(fallen)] if fallen else parts)
 
 
 def _matrices(board: Leaderboard) -> Iterator[str]:

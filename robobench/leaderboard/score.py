@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from robobench.contracts import Formula, Metric, ResampledMetric
 from robobench.errors import StoreError
 from robobench.registry import build_metric
-from robobench.stats import LEVEL, RESAMPLES, interval, resample_weights, resampled_means, wilson
+from robobench.stats import (
+    LEVEL,
+    RESAMPLES,
+    interval,
+    resample_weights,
+    resampled_means,
+    skewed_interval,
+    wilson,
+)
 from robobench.types import Rows, Score
 
 IMAGE = "image_id"
@@ -21,6 +29,7 @@ DECIMALS = 9  # of published numbers: far below any interval, above what the ord
 
 Floats = NDArray[np.float64]
 _T = TypeVar("_T")
+_Order = slice | NDArray[np.int64]  # what puts rows in the order of their ids
 _WIDE = 10_000_000  # weights kept as float64: 80 MB
 _BATCH = 64  # cells resampled at once: 25 MB of values for 50,000 images
 _REMEMBERED = 8  # sets of images compared with
@@ -58,7 +67,7 @@ def score(
     """The score of each metric over some rows, with its `level` interval.
 
     rows: columns of one length. A share of images (values 0 and 1) has the Wilson interval; any other
-    number the percentile interval over resampled images; a metric of all rows at once that interval
+    mean that of resampled images, corrected for skewness; a metric of all rows at once their percentiles,
     moved onto its value, because resampling adds the same bias to all of its samples. Raises StoreError
     when a metric needs a column that is not there or an image stands in the rows twice.
 
@@ -104,7 +113,7 @@ class Sorter:
     """Puts rows in the order of their image ids. Cells over the same images share one array of ids."""
 
     columns: frozenset[str] | None = None  # what is kept besides the ids; None keeps everything
-    seen: list[tuple[NDArray[Any], NDArray[np.int64], NDArray[Any]]] = field(default_factory=list, repr=False)
+    seen: list[tuple[NDArray[Any], _Order, NDArray[Any]]] = field(default_factory=list, repr=False)
 
     def __call__(self, rows: Rows) -> Rows:
         """Sorted rows, ids as text. Raises StoreError for an image that is there twice."""
@@ -114,13 +123,15 @@ class Sorter:
         order, ids = self._order(np.asarray(rows[IMAGE]))
         return {k: v[order] for k, v in kept.items() if k != IMAGE} | {IMAGE: ids}
 
-    def _order(self, given: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    def _order(self, given: NDArray[Any]) -> tuple[_Order, NDArray[Any]]:
         for raw, order, ids in reversed(self.seen[-_REMEMBERED:]):
-            if raw.size == given.size and bool((raw == given).all()):
+            if raw is given or (raw.size == given.size and bool((raw == given).all())):
                 return order, ids
-        text = given.astype(str)
-        order = np.argsort(text, kind="stable")
-        ids = text[order]
+        ids = given.astype(str, copy=False)
+        order = slice(None)  # in order already: nothing is copied
+        if not (ids[1:] > ids[:-1]).all():
+            order = np.argsort(ids, kind="stable")
+            ids = ids[order]
         twice = ids[1:][ids[1:] == ids[:-1]]
         if twice.size:
             raise StoreError(
@@ -215,8 +226,18 @@ def composite(name: str, scale: Scaled, value: float, samples: Floats, n: int, l
     if scale.unit == "fraction" and 0 <= value <= 1 and n and float(np.ptp(samples)) <= 1e-12:
         low, high = wilson(value * n, n, level)
     else:
-        low, high = interval(samples, level)
+        low, high = _around(np.float64(value), samples, scale, level)
     return make_score(name, scale, value, low, high, n)
+
+
+def _around(
+    values: Floats | np.float64, samples: Floats, scale: Scaled, level: float
+) -> tuple[Floats, Floats]:
+    """The interval of means, inside [0, 1] for a share whose resamples all are."""
+    low, high = skewed_interval(values, samples, level)
+    if scale.unit == "fraction" and bool(((samples >= 0) & (samples <= 1) | np.isnan(samples)).all()):
+        low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
+    return low, high
 
 
 def make_score(name: str, scale: Scaled, value: Any, low: Any, high: Any, n: int) -> Score:
@@ -240,7 +261,10 @@ def _mean_scores(
 ) -> Iterator[Score]:
     """Means with bootstrap intervals, of cells with as many rows each."""
     columns = np.stack(values, axis=1)
-    low, high = interval(resampled_means(columns, resampling.weights(len(columns))), resampling.level)
+    samples = resampled_means(columns, resampling.weights(len(columns)))
+    with np.errstate(invalid="ignore"):
+        means = np.nanmean(columns, axis=0)
+    low, high = _around(means, samples, metric, resampling.level)
     for place, value in enumerate(values):
         known = value[~np.isnan(value)]
         yield make_score(name, metric, known.mean(), low[place], high[place], known.size)

@@ -144,8 +144,8 @@ def interval_rule(board: Leaderboard) -> str:
     """How intervals are made."""
     return (
         f"Brackets are {board.level:.0%} intervals: Wilson's for the share of images that are right, "
-        f"elsewhere the percentiles of {board.resamples:,} resamples of the images, "
-        "the same ones for every model and condition. n is the number of images."
+        f"elsewhere from {board.resamples:,} resamples of the images, the same ones for every model and "
+        "condition, corrected for skewness. n is the number of images."
     )
 
 
@@ -274,6 +274,35 @@ def failed(board: Leaderboard) -> list[tuple[str, str, str]]:
     ]
 
 
+def drops(board: Leaderboard, ladder: Ladder) -> str:
+    """From which level of a ladder on each model is surely worse than on clean images; else empty."""
+    known = [(e.name, e.drops[ladder.name]) for e in board.entries if ladder.name in e.drops]
+    if not known or len(ladder.levels) < 2:
+        return ""
+    said = "; ".join(f"{shown(name)}: {shown(level)}" for name, level in known)
+    return f"First level that is surely worse than clean (5 %, Holm's correction over the levels): {said}."
+
+
+def stopped(board: Leaderboard) -> str:
+    """Which models saw a part of the images only, and what that means for ranks; empty when none did."""
+    levels = [*board.references, *(v for ladder in board.ladders for v in ladder.levels)]
+    found = []
+    for entry in board.entries:
+        cells = [
+            (entry.cells[v.condition].expected, v.expected) for v in levels if v.condition in entry.cells
+        ]
+        fewer = sorted({(own, whole) for own, whole in cells if own < whole})
+        if fewer:
+            sizes = listed([f"{own:,} of {whole:,}" for own, whole in fewer], most=2)
+            found.append(f"{shown(entry.name)} at {sizes} images")
+    if not found:
+        return ""
+    return (
+        f"{'; '.join(found)}. Scores and intervals go by each model's own images, ranks and ties by those "
+        "that all ranked models have."
+    )
+
+
 def protocol(board: Leaderboard) -> list[tuple[str, str]]:
     """Everything needed to repeat the numbers: (what, value)."""
     suite = board.suite
@@ -284,6 +313,7 @@ def protocol(board: Leaderboard) -> list[tuple[str, str]]:
         ("View", suite.view),
         ("Seed", str(suite.seed)),
         ("Limit", "" if suite.limit is None else f"{suite.limit} images"),
+        ("Stopped early", stopped(board)),
         *(
             (f"Data {d.name}", _data(d.title, d.images, d.label_space, d.digest, d.excluded))
             for d in suite.data

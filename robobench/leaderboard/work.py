@@ -137,7 +137,7 @@ def _measure(
             Measured(
                 scores=tuple(table[name][m * width + c] for name in metrics),
                 present=size(rows[m][c]),
-                expected=board.expected[condition.name],
+                expected=board.models[m].expected.get(condition.name, board.expected[condition.name]),
                 clean=clean.get((m, c)),
             )
             for c, condition in enumerate(board.conditions)

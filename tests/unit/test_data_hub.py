@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from robobench.data.hub import Hub
+from robobench.data.imagenet_r import ImageNetR
 from robobench.errors import BadParameter, DataError
 from robobench.keys import bytes_digest
 from robobench.registry import data
@@ -340,3 +341,87 @@ def test_a_used_source_travels_light(tmp_path: Path) -> None:
     packed = pickle.dumps(source)
     assert len(packed) < 1000
     np.testing.assert_array_equal(pickle.loads(packed).read("test-000002"), picture(seed=2))  # noqa: S301
+
+
+# The same sets by hub id: their label spaces and read-outs, several labels, none
+
+
+@pytest.mark.parametrize("space", ["imagenet-r", "imagenet-r-full"])
+def test_imagenet_r_by_hub_id_is_read_as_from_its_folders(space: str, tmp_path: Path) -> None:
+    """A column of WordNet ids, as in axiong/imagenet-r, against the same images in class folders."""
+    wordnet = ["n07753592", "n01498041", "n07753592"]
+    cached(tmp_path, labels=wordnet, names=None)
+    params = {"path": "owner/pets", "split": "test", "revision": COMMIT, "label_space": space}
+    found = data.build("hub", params).index()
+    for number, folder in enumerate(wordnet):
+        (tmp_path / "R" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "R" / folder / f"{number}.png").write_bytes(encoded(picture(seed=number)))
+    read_out = "all" if space.endswith("full") else "classes"
+    source = ImageNetR(path=str(tmp_path / "R"), read_out=read_out, partial=True)
+    folders = source.index()
+    assert found.space == folders.space
+    by_pixels = {source.read(i).tobytes(): n for i, n in zip(folders.ids, folders.labels, strict=True)}
+    hub = data.build("hub", params)
+    assert {hub.read(i).tobytes(): n for i, n in zip(found.ids, found.labels, strict=True)} == by_pixels
+
+
+def several(folder: Path, labels: Sequence[Sequence[int]]) -> Path:
+    """A repository whose label column holds lists, as ImageNet-Hard's does."""
+    from datasets import Dataset, Features, Image, List, Value
+
+    rows = {
+        "image": [{"bytes": encoded(picture(seed=n)), "path": None} for n in range(len(labels))],
+        "label": [list(some) for some in labels],
+    }
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    features = Features({"image": Image(), "label": List(Value("int64"))})
+    Dataset.from_dict(rows, features=features).to_parquet(str(folder / "data" / "validation-0.parquet"))
+    return folder
+
+
+def test_a_column_of_lists_says_every_right_class(tmp_path: Path) -> None:
+    root = several(tmp_path / "hard", [[970, 795], [0], [5, 5]])
+    found = Hub(path=str(root), split="validation", label_space="imagenet-1k").index()
+    assert found.labels == (970, 0, 5)
+    assert found.accepted == {"validation-000000": (970, 795)}
+    with pytest.raises(DataError, match="1 of 2 rows of the split 'validation' have no label"):
+        Hub(
+            path=str(several(tmp_path / "b", [[1], []])), split="validation", label_space="imagenet-1k"
+        ).index()
+    with pytest.raises(DataError, match="has no class names"):
+        Hub(path=str(root), split="validation").index()
+
+
+def test_imagenet_hard_is_counted(tmp_path: Path) -> None:
+    root = several(tmp_path / "hard", [[970, 795], [0]])
+    found = data.build("imagenet_hard", {"path": str(root), "partial": True})
+    assert found.index().labels == (970, 0)
+    np.testing.assert_array_equal(found.read("validation-000001"), picture(seed=1))
+    with pytest.raises(
+        DataError, match=r"^imagenet_hard:.*hard: 2 readable images, published were 10,980; unpack"
+    ):
+        data.build("imagenet_hard", {"path": str(root)}).index()
+    with pytest.raises(BadParameter, match="revision: missing; a set on the Hub changes"):
+        data.build("imagenet_hard", {"path": "taesiri/imagenet-hard"})
+
+
+def test_outliers_of_the_hub(tmp_path: Path) -> None:
+    root = str(repository(tmp_path / "o"))
+    found = Hub(path=root, split="test", label_space="imagenet-o", outliers=True)
+    assert set(found.index().labels) == {-1}
+    assert found.index().space.name == "imagenet-o"
+    np.testing.assert_array_equal(found.read("test-000001"), picture(seed=1))
+    plain = Hub(path=root, split="test").index()
+    assert plain.revision != found.index().revision
+    for params, said in (
+        (
+            {"label_space": "imagenet-o"},
+            "no class is right for the images of imagenet-o: use the source imagenet_o",
+        ),
+        (
+            {"outliers": True},
+            "label_space: outliers have no classes of their own; name that of the base data",
+        ),
+    ):
+        with pytest.raises(BadParameter, match=said):
+            data.build("hub", {"path": root, "split": "test", **params})

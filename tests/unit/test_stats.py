@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, kurtosis, norm, skew
 
 from robobench import stats
 
@@ -184,3 +184,64 @@ def test_resamples_follow_their_recipe_word_by_word(n):
         for half in halves:
             expected[half * n >> 32] += 1
         assert counts == expected
+
+
+def hall_by_hand(point, samples, level):
+    """Hall's expansion, the inverse of the one for the distribution: -q1, then q1 q1' - x q1^2 / 2 - q2."""
+    g, k = skew(samples), kurtosis(samples)
+    ends = []
+    for x in norm.ppf([(1 + level) / 2, (1 - level) / 2]):
+        q1, slope = g * (2 * x**2 + 1) / 6, g * 4 * x / 6
+        q2 = x * (k * (x**2 - 3) / 12 - g**2 * (x**4 + 2 * x**2 - 3) / 18)
+        ends.append(point - samples.std() * (x - q1 + q1 * slope - x * q1**2 / 2 - q2))
+    return ends
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_skewed_interval_follows_its_expansion(level):
+    rng = np.random.Generator(np.random.PCG64(6))
+    samples = np.stack([rng.gamma(k, size=500) for k in (6, 50)] + [-rng.gamma(9, size=500)], axis=1)
+    low, high = stats.skewed_interval(samples.mean(axis=0), samples, level)
+    for column, ends in enumerate(zip(low, high, strict=True)):
+        expected = hall_by_hand(samples[:, column].mean(), samples[:, column], level)
+        assert ends == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_skewed_interval_leans_to_the_side_that_rare_errors_come_from():
+    errors = (np.arange(500) < 10).astype(float)[:, None]
+    samples = stats.resampled_means(errors, stats.resample_weights(500, 4000, seed=0))
+    low, high = (float(v[0]) for v in stats.skewed_interval(0.02, samples))
+    wilson = [float(v) for v in stats.wilson(10, 500)]
+    assert [low, high] == pytest.approx(wilson, abs=0.004)
+    assert high - 0.02 > 1.3 * (0.02 - low)
+    percentiles = [float(v[0]) for v in stats.interval(samples)]
+    assert percentiles[1] < high - 0.002
+
+
+def test_the_skewed_interval_leaves_undefined_resamples_out_and_yields_to_infinite_ones():
+    rng = np.random.Generator(np.random.PCG64(6))
+    whole = rng.gamma(4, size=99)
+    samples = np.stack([np.append(whole, np.nan), np.append(whole, np.inf), np.full(100, np.nan)], axis=1)
+    low, high = stats.skewed_interval(whole.mean(), samples)
+    alone = stats.skewed_interval(whole.mean(), whole)
+    assert (low[0], high[0]) == pytest.approx([float(v) for v in alone])
+    assert low[1] == stats.interval(samples[:, [1]])[0][0]
+    assert np.isnan([low[2], high[2]]).all()
+    assert np.isnan(stats.tail(0.0, samples, 1.0)).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("limit", [-0.3, 0.0, 0.2, 0.5])
+def test_a_tail_is_the_level_at_which_the_interval_of_a_difference_reaches_the_limit(limit):
+    samples = np.random.Generator(np.random.PCG64(3)).gamma(3, size=400) / 3 - 1
+    p = float(stats.tail(0.1, samples, limit))
+    low, high = stats.difference_interval(0.1, samples, abs(1 - 2 * p))
+    assert float(low if p < 0.5 else high) == pytest.approx(limit, abs=1e-6)
+    assert p == pytest.approx(norm.cdf((limit - 0.1) / samples.std()))
+
+
+def test_a_tail_is_small_far_away_and_unknown_where_nothing_moves():
+    samples = np.array([-1.0, 1.0, 0.0, 0.5])
+    assert float(stats.tail(50.0, samples, 0.0)) < 1e-9
+    assert float(stats.tail(-50.0, samples, 0.0)) > 1 - 1e-9
+    assert np.isnan(stats.tail(1.0, np.full(9, 1.0), 0.0))
+    assert np.isnan(stats.difference_interval(1.0, np.full(9, 1.0))).all()

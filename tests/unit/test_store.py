@@ -169,7 +169,7 @@ def test_a_disk_error_is_a_message_and_leaves_no_half_file(store, monkeypatch, n
             raise OSError(number, os.strerror(number))
 
         with monkeypatch.context() as patched:
-            patched.setattr("robobench.store.os.fsync", fail)
+            patched.setattr("robobench.atomic.os.fsync", fail)
             with pytest.raises(StoreError, match=message):
                 put(store, "b", ["1"])
     assert not list(store.root.rglob("*.part"))
@@ -180,11 +180,11 @@ def test_a_really_full_disk(tmp_path):
     """/dev/full refuses every write, as a full disk does."""
     from pathlib import Path
 
-    from robobench.store import _disk
+    from robobench.atomic import disk
 
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    with pytest.raises(StoreError, match="the disk is full"), _disk(tmp_path / "x"):
+    with pytest.raises(StoreError, match="the disk is full"), disk(tmp_path / "x"):
         Path("/dev/full").write_bytes(b"x" * 10)
 
 

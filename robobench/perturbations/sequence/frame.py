@@ -36,6 +36,7 @@ class Frames(ABC):
 
     tables: ClassVar[Mapping[str, Any]] = {}
     last: ClassVar[Mapping[str, int]] = {}  # the number of the last frame where it is not 30
+    reference: ClassVar[Literal["first", "previous"]] = "previous"  # the frame that a frame is compared with
     wants: ClassVar[tuple[str, ...]] = ()
     nested: ClassVar[str | None] = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from robobench.codecs import quantised
 from robobench.draws import Draws
@@ -27,6 +27,7 @@ class Noise(Frames):
 
     difficulty: Annotated[int, Field(ge=1, le=3)] = 1  # how strong the noise is; 1 is what is published
 
+    reference: ClassVar[Literal["first", "previous"]] = "first"
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"frame": 1, "table": "imagenet-224"},
         {"frame": 30, "table": "imagenet-224", "difficulty": 3},
