@@ -156,7 +156,7 @@ def skewed_interval(point: ArrayLike, samples: Floats, level: float = LEVEL) -> 
     >>> errors = np.repeat([[1.0], [0.0]], [4, 196], axis=0)
     >>> samples = resampled_means(errors, resample_weights(200, 1000, seed=0))
     >>> [edge.round(3).tolist() for edge in skewed_interval(0.02, samples)]
-    [[0.002], [0.053]]
+    [[0.003], [0.052]]
     >>> [edge.round(3).tolist() for edge in wilson(4, 200)]
     [0.008, 0.05]
     """

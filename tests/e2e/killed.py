@@ -78,18 +78,18 @@ def _image(strike: _Strike, model: Any) -> None:
 
 def _write(strike: _Strike, model: Any) -> None:
     """Inside a write: half of the file is there."""
-    import pyarrow.parquet as pq
+    from robobench import rowfiles
 
-    write = pq.write_table
+    write = rowfiles.write
 
-    def struck(table: Any, where: Path, **options: Any) -> None:
-        write(table, where, **options)
+    def struck(table: Any, where: Path) -> None:
+        write(table, where)
         if strike.left == 1:
             with Path(where).open("rb+") as file:
                 file.truncate(Path(where).stat().st_size // 2)
         strike()
 
-    pq.write_table = struck
+    rowfiles.write = struck
 
 
 def _forward(strike: _Strike, model: Any) -> None:
