@@ -149,9 +149,9 @@ def skewed_interval(point: ArrayLike, samples: Floats, level: float = LEVEL) -> 
              + z (g^2 ((2 z^2 + 1) / 9 - (2 z^2 + 1)^2 / 72 + (z^4 + 2 z^2 - 3) / 18) - k (z^2 - 3) / 12):
 
     the quantiles of a mean over its own standard error, expanded to the third order (P. Hall, The Bootstrap
-    and Edgeworth Expansion, 1992). It is meant for scores that are means of images, and is the normal interval
-    where the samples are normal. Resamples in which the score is undefined (NaN) are left out; where some are
-    infinite, the percentiles are given.
+    and Edgeworth Expansion, 1992). It is meant for scores that are means of images, and is the normal
+    interval where the samples are normal. Resamples in which the score is undefined (NaN) are left out;
+    where some are infinite, the percentiles are given.
 
     >>> errors = np.repeat([[1.0], [0.0]], [4, 196], axis=0)
     >>> samples = resampled_means(errors, resample_weights(200, 1000, seed=0))
@@ -173,9 +173,9 @@ def skewed_interval(point: ArrayLike, samples: Floats, level: float = LEVEL) -> 
 def difference_interval(point: ArrayLike, samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     """The normal interval of the difference of two scores on the same resampled images: point -+ z s.
 
-    Not corrected for skewness: that of a difference between models alike is 0, and the one that a few deciding
-    images show by chance goes along with the error of the difference itself. Correcting for it would cover
-    91 instead of 95 in 100 where errors are rare. NaN where the resamples never differ.
+    Not corrected for skewness: that of a difference between models alike is 0, and the one that a few
+    deciding images show by chance goes along with the error of the difference itself. Correcting for it
+    would cover 91 instead of 95 in 100 where errors are rare. NaN where the resamples never differ.
 
     >>> low, high = difference_interval(0.02, np.array([0.01, 0.03, 0.01, 0.03]))
     >>> round(float(low), 4), round(float(high), 4)

@@ -1,8 +1,9 @@
 """Families compared: what separates ViT, CNN, MLP and hybrid models beyond clean accuracy and size.
 
-The model is the unit: more images make each model's score surer, not the difference between families. A linear
-regression of the score on the family, with the logit of the clean accuracy, the logarithm of the number of
-parameters and the training data as far as the number of models allows. Tests are Holm-corrected over the pairs.
+The model is the unit: more images make each model's score surer, not the difference between families. A
+linear regression of the score on the family, with the logit of the clean accuracy, the logarithm of the
+number of parameters and the training data as far as the number of models allows. Tests are corrected over the
+pairs by Holm's method.
 """
 
 from __future__ import annotations
@@ -91,13 +92,14 @@ def compare_families(
     """Every pair of families, matched by regression.
 
     A family takes part with three models or more. Clean accuracy enters always; without it, or with fewer
-    than three residual degrees of freedom (models - families - covariates), nothing can be told. Then parameters
-    and training data (one covariate for each label but one) enter in this order where all models have them,
-    they do not repeat what is there, and three degrees of freedom are left. Families whose clean accuracies
-    do not overlap are not compared: that would be extrapolation.
+    than three residual degrees of freedom (models - families - covariates), nothing can be told. Then
+    parameters and training data (one covariate for each label but one) enter in this order where all models
+    have them, they do not repeat what is there, and three degrees of freedom are left. Families whose clean
+    accuracies do not overlap are not compared: that would be extrapolation.
 
-    Intervals are the estimate -+ t with the residual degrees of freedom times the HC3 standard error (MacKinnon
-    and White, Journal of Econometrics 29, 1985), which holds, roughly, when families scatter differently.
+    Intervals are the estimate -+ t with the residual degrees of freedom times the HC3 standard error
+    (MacKinnon and White, Journal of Econometrics 29, 1985), which holds, roughly, when families scatter
+    differently.
     """
     count = Counter(m.family for m in members)
     families = [f for f in sorted(count) if count[f] >= FEWEST]
@@ -133,7 +135,9 @@ def compare_families(
 def _design(
     some: Sequence[Member], families: Sequence[str]
 ) -> tuple[Floats, tuple[str, ...], dict[str, str], str]:
-    """One column a family and those of the covariates; what entered, what did not, why nothing can be told."""
+    """A column for each family and covariate; what entered, what did not, why nothing can be told."""
+    if not some:
+        return np.zeros((0, 0)), (), {}, "no family has models enough"
     design = np.array([[float(m.family == f) for f in families] for m in some]).reshape(
         len(some), len(families)
     )
