@@ -29,7 +29,7 @@ def families(
     from robobench.leaderboard.build import build
     from robobench.leaderboard.collect import collect, newest_run
     from robobench.leaderboard.families import compare_families, members_of
-    from robobench.leaderboard.text import number
+    from robobench.leaderboard.text import DASH, number
     from robobench.store import Store
 
     store = Store.open(out)
@@ -49,7 +49,8 @@ def families(
         typer.echo(f"not held equal: {name} ({why})")
     rows = [
         (d.first, d.second, d.verdict, number(d.value, unit),
-         f"[{number(d.low, unit)}, {number(d.high, unit)}]", f"{d.p:.3f}", d.why)
+         DASH if d.low != d.low else f"[{number(d.low, unit)}, {number(d.high, unit)}]",
+         DASH if d.p != d.p else f"{d.p:.3f}", d.why)
         for d in found.differences
     ]  # fmt: skip
     frame_table(["family", "against", "verdict", board.suite.score.name, "95 %", "p (Holm)", "why"], rows)

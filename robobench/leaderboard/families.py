@@ -181,7 +181,8 @@ def _reason(pair: tuple[str, str], count: Mapping[str, int], some: Sequence[Memb
     """Why two families cannot be compared, empty where they can."""
     few = [f for f in pair if count[f] < FEWEST]
     if few:
-        return f"{few[0]} has {count[few[0]]} models, and {FEWEST} are needed"
+        n = count[few[0]]
+        return f"{few[0]} has {n} model{'s' * (n != 1)}, and {FEWEST} are needed"
     one, two = ([m.clean for m in some if m.family == f] for f in pair)
     apart = max(min(one), min(two)) > min(max(one), max(two))
     return "their clean accuracies do not overlap" if apart else ""
