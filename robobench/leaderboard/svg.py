@@ -18,6 +18,7 @@ from robobench.leaderboard.text import level_name, said, shown, unit_sign
 from robobench.types import Score
 
 COLOURS = 8
+_TOPS = (0.05, 0.1, 0.25, 0.5)  # of an axis of small shares, such as calibration errors
 _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4", "4 2", "1 3", "9 2 2 2 2 2")
 _MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down", "plus", "bar")
 _NAMED = 6  # points of the scatter that are labelled; more would cover each other
@@ -233,8 +234,10 @@ def _dash(index: int) -> str:
 
 
 def _y_range(scores: Sequence[Score], unit: str) -> tuple[float, float]:
+    """From 0 to 100 % for shares, or to a round share above them where all are small."""
     if unit == "fraction":
-        return (0.0, 1.0)
+        most = max((s.high for s in scores), default=1.0)
+        return (0.0, next((top for top in _TOPS if most <= top), 1.0))
     return _snug([v for s in scores for v in (s.low, s.high)], "")
 
 

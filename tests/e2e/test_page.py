@@ -212,6 +212,20 @@ def test_points_stand_where_their_numbers_say():
     assert checked == sum(len(ladder.levels) + 1 for ladder in WHOLE.ladders)
 
 
+@pytest.mark.parametrize(("wrong", "top"), [(1, "5"), (8, "10"), (60, "50"), (120, "100")])
+def test_small_shares_have_an_axis_of_their_own(wrong, top):
+    """200 images of which so many are right; the axis ends at the first round share above the interval."""
+    from robobench.leaderboard.svg import curves
+    from tests.boards import condition, exact
+
+    hits = [0] * wrong + [1] * (200 - wrong)
+    board = build(
+        exact({"m": {"clean": hits, "x": hits}}, (condition("clean"), condition("x"))), resamples=20
+    )
+    ticks = re.findall(r'text-anchor="end">([\d.]+)</text>', curves(board, board.ladders[0]))
+    assert max(ticks, key=float) == top
+
+
 def test_the_page_loads_nothing(case):
     _, _, page = case
     for element in page.elements:
