@@ -46,7 +46,7 @@ def families(
     typer.echo("models: " + (", ".join(f"{n} {f}" for f, n in found.models.items()) or "none"))
     typer.echo("held equal: " + (", ".join(found.covariates) or "nothing"))
     for name, why in found.left_out.items():
-        typer.echo(f"not held equal: {name} ({why})")
+        typer.echo(f"left out: {name} ({why})")
     rows = [
         (d.first, d.second, d.verdict, number(d.value, unit),
          DASH if d.low != d.low else f"[{number(d.low, unit)}, {number(d.high, unit)}]",

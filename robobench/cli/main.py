@@ -13,6 +13,7 @@ from robobench.cli import boards, look, run, zoo
 from robobench.cli import compare as compare_command
 from robobench.cli import doctor as doctor_command
 from robobench.cli import families as families_command
+from robobench.cli import gate as gate_command
 from robobench.cli import preview as preview_command
 from robobench.errors import ExitCode, RobobenchError, nearest
 
@@ -42,6 +43,8 @@ app.command("show")(look.show)
 app.command("preview")(preview_command.preview)
 app.command("leaderboard")(boards.leaderboard)
 app.command("compare")(compare_command.compare)
+app.command("baseline")(gate_command.baseline)
+app.command("gate")(gate_command.gate)
 app.command("families")(families_command.families)
 app.command("query")(boards.query)
 app.command("doctor")(doctor_command.doctor)

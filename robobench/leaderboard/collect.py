@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+class RowSource(Protocol):
+    """Where rows and what made them come from: a store, or a baseline."""
+
+    def coded(self, cells: Iterable[str], columns: Collection[str] | None = None) -> Coded: ...
+
+    def provenance(self) -> list[dict[str, Any]]: ...
+
+    def failures(self, cells: Iterable[str]) -> list[CellFailure]: ...
+
+
 def newest_run(store: Store, suite: str | None = None) -> RunRecord:
     """The latest run in a store, or the latest of a suite. Raises StoreError and UnknownName."""
     runs = store.runs()
@@ -44,7 +54,7 @@ def newest_run(store: Store, suite: str | None = None) -> RunRecord:
     return from_json(chosen[-1])
 
 
-def collect(record: RunRecord, store: Store) -> BoardInput:
+def collect(record: RunRecord, store: RowSource) -> BoardInput:
     """Everything a board needs, read from the store. Raises StoreError.
 
     Of the rows only the columns that the suite's metrics and the health checks of its attacks go by.
@@ -150,7 +160,7 @@ def _sources(record: RunRecord) -> dict[str, Source]:
 
 
 def _model(
-    record: RunRecord, model: ModelRecord, wanted: _Wanted, made: Sequence[Any], store: Store
+    record: RunRecord, model: ModelRecord, wanted: _Wanted, made: Sequence[Any], store: RowSource
 ) -> ModelInput:
     found = {c.name: wanted.rows(c, model) for c in record.conditions}
     rows = {name: values for name, values in found.items() if values is not None}
@@ -185,7 +195,7 @@ def _stopped(record: RunRecord, name: str, stop: Stop) -> str:
 
 
 def _failures(
-    record: RunRecord, model: ModelRecord, wanted: _Wanted, store: Store
+    record: RunRecord, model: ModelRecord, wanted: _Wanted, store: RowSource
 ) -> tuple[CellFailure, ...]:
     """What failed and is still wanted, as it may be published: under this run's names, without paths."""
     conditions = {model.cells[c.name]: c for c in record.conditions}

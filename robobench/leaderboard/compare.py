@@ -119,7 +119,7 @@ def compare(
     in common, UnknownName and StoreError for a metric that cannot be had.
     """
     suite = board.suite
-    board, skipped = _on_common_images(board)
+    board, skipped = pair_on_common_images(board)
     first, second = board.models
     resampling = Resampling(suite.seed, resamples)
     work = Work.of(replace(board, suite=replace(suite, metrics=())), resampling)
@@ -154,7 +154,7 @@ def _work_of(work: Work, metric: str) -> Work:
     return Work.of(replace(work.board, suite=alone), work.resampling)
 
 
-def _on_common_images(board: BoardInput) -> tuple[BoardInput, dict[str, str]]:
+def pair_on_common_images(board: BoardInput) -> tuple[BoardInput, dict[str, str]]:
     """The board with the rows of images that both models have, and the conditions without any."""
     conditions = tuple(c for c in board.conditions if not c.check)
     one, two = board.models

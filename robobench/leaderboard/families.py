@@ -62,7 +62,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Families:
-    """models: of each family. covariates: what is held equal. left_out: what is not, and why."""
+    """models: of each family. covariates: what is held equal. left_out: covariates and models, and why."""
 
     models: Mapping[str, int]
     covariates: tuple[str, ...]
@@ -101,6 +101,8 @@ def compare_families(
     (MacKinnon and White, Journal of Econometrics 29, 1985), which holds, roughly, when families scatter
     differently.
     """
+    extreme = [m.name for m in members if m.clean in (0.0, 1.0)]  # their logit is not finite
+    members = [m for m in members if m.name not in extreme]
     count = Counter(m.family for m in members)
     families = [f for f in sorted(count) if count[f] >= FEWEST]
     some = [m for m in members if m.family in families]
@@ -129,6 +131,7 @@ def compare_families(
         differences.append(
             Difference(one, two, value, value - t * error, value + t * error, float(p), verdict, said)
         )
+    left_out |= {name: "a model whose clean accuracy is 0 or 1 has no logit" for name in extreme}
     return Families(dict(sorted(count.items())), covariates, left_out, max(0, freedom), tuple(differences))
 
 

@@ -139,6 +139,14 @@ def test_without_clean_accuracy_or_overlap_nothing_is_told():
     assert compare_families([]).differences == ()
 
 
+def test_a_model_that_is_right_everywhere_is_left_out_by_name():
+    members = drawn(np.random.Generator(np.random.PCG64(6)), gap=0.5)
+    perfect = Member("perfect", "vit", 1.0, 1.0, 1e7)
+    with_it, without = compare_families([*members, perfect]), compare_families(members)
+    assert with_it.differences == without.differences
+    assert with_it.left_out["perfect"] == "a model whose clean accuracy is 0 or 1 has no logit"
+
+
 def test_members_are_the_ranked_models_whose_family_is_known():
     board = build(realistic(models=4, n=60), resamples=50)
     members = members_of(board, {board.entries[0].name: "in21k"})
@@ -152,7 +160,9 @@ def test_members_are_the_ranked_models_whose_family_is_known():
 def test_the_command_says_that_two_models_are_too_few(tmp_path, capsys):
     make_results(tmp_path)
     assert _run(["families", "-o", str(tmp_path)]) == 0
-    assert "models: 2 cnn" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "models: 1 cnn" in said
+    assert "left out: good (a model whose clean accuracy is 0 or 1 has no logit)" in said
     assert _run(["families", "-o", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["differences"] == []
     assert _run(["families", "-o", str(tmp_path), "--trained", "nobody=in1k"]) == 2
