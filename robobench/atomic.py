@@ -30,6 +30,11 @@ def place(path: Path, fill: Callable[[Path], Any]) -> None:
             part.unlink(missing_ok=True)
 
 
+def place_text(path: Path, text: str) -> None:
+    """The same for a text, in UTF-8 and with its line ends as they are."""
+    place(path, lambda part: part.write_bytes(text.encode("utf-8")))
+
+
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
     """Disk errors as messages: nothing that was written before is lost by any of them."""

@@ -31,6 +31,7 @@ __all__ = [
     "check_linf",
     "count_of",
     "explained",
+    "number_of",
     "pixel_radius",
     "read_grid",
     "read_radius",
@@ -103,7 +104,7 @@ def read_radius(value: Any) -> float:
     >>> read_radius("8/255") == 8 / 255
     True
     """
-    number = _number(value)
+    number = number_of(value)
     if number is None:
         raise ValueError("a number or a fraction such as 8/255")
     if number < 0:
@@ -119,7 +120,7 @@ def pixel_radius(value: Any) -> float:
     ...
     ValueError: a radius in [0, 1] pixel units, such as 8/255 or 0.03 (did you mean 8/255?)
     """
-    number = _number(value)
+    number = number_of(value)
     if number is None or not 0 <= number <= 1:
         raise ValueError(_BUDGET_HELP + ("" if number is None else _meant(number)))
     return number
@@ -187,8 +188,12 @@ def _comments_of(source: str) -> dict[str, str]:
     return found
 
 
-def _number(value: Any) -> float | None:
-    """A finite number written as such or as text, None for anything else."""
+def number_of(value: Any) -> float | None:
+    """A finite number written as such, as text or as a fraction, None for anything else.
+
+    >>> number_of(0.5), number_of("8/255") == 8 / 255, number_of("14x14"), number_of(True)
+    (0.5, True, None, None)
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):

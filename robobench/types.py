@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLEAN = "clean"
+OUTLIER = -1  # the label of an image that no class is right for ...
+OUTLIER_HIT = -2  # ... and its `hit` in rows
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 Keep = Literal["fallen", "all"]  # whose pixels an attack leaves: those that fell, or all it worked on
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,33 +45,19 @@ def compare(
     by the difference on the same resampled images. Over the conditions p-values are adjusted by Holm's
     method. Where the images cannot tell, it says how many would.
     """
-    from robobench.cli.table import print_json
+    from robobench.cli.table import print_json, without_nan
     from robobench.leaderboard.compare import compare as compare_pair
     from robobench.leaderboard.compare import stored_pair
+    from robobench.leaderboard.compare_text import sentence
     from robobench.store import Store
 
     board = stored_pair(Store.open(out), first, second, suite)
     found = compare_pair(board, margin=margin, metric=metric)
     if json:
-        print_json(_as_json(found))
+        print_json({**without_nan(asdict(found)), "verdict": sentence(found)})
     else:
         _print(found)
     return ExitCode.OK
-
-
-def _as_json(found: Comparison) -> dict[str, Any]:
-    """Every number; what is undefined is null."""
-    from robobench.leaderboard.compare_text import sentence
-    from robobench.types import finite
-
-    def known(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: known(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [known(v) for v in value]
-        return finite(value) if isinstance(value, float) else value
-
-    return {**known(asdict(found)), "verdict": sentence(found)}
 
 
 def _print(found: Comparison) -> None:

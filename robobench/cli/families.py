@@ -25,7 +25,7 @@ def families(
     json: options.Json = False,
 ) -> int:
     """Compare ViT, CNN, MLP and hybrid models at equal clean accuracy, size and training data."""
-    from robobench.cli.table import frame_table, print_json
+    from robobench.cli.table import frame_table, print_json, without_nan
     from robobench.leaderboard.build import build
     from robobench.leaderboard.collect import collect, newest_run
     from robobench.leaderboard.families import compare_families, members_of
@@ -37,10 +37,7 @@ def families(
     members = members_of(board, _labels(trained or (), [e.name for e in board.entries]))
     found = compare_families(members, higher_is_better=board.higher_is_better)
     if json:
-        plain = asdict(found)
-        for pair in plain["differences"]:
-            pair.update({k: None for k, v in pair.items() if v != v})
-        print_json(plain)
+        print_json(without_nan(asdict(found)))
         return ExitCode.OK
     unit = next((e.score.unit for e in board.entries), "fraction")
     typer.echo("models: " + (", ".join(f"{n} {f}" for f, n in found.models.items()) or "none"))

@@ -61,17 +61,16 @@ def gate(
     exit code is 3 for a candidate that is held back. Where the images can decide neither, the gate is
     inconclusive and the policy says what comes of it (`inconclusive: pass` or `fail`).
     """
-    from robobench.cli.table import print_json
-    from robobench.keys import plain
+    from robobench.atomic import place_text
+    from robobench.cli.table import print_json, without_nan
     from robobench.leaderboard.gate import gate as judge
     from robobench.leaderboard.gate_text import sentence, to_junit, to_summary, workflow_commands
     from robobench.leaderboard.policy import Policy, load_policy
-    from robobench.types import finite
 
     rule = load_policy(policy) if policy else Policy()
     found = judge(_baseline(baseline), _candidate(baseline, candidate, out), rule)
     if junit is not None:
-        _write(junit, to_junit(found))
+        place_text(junit, to_junit(found))
     if github:
         for line in workflow_commands(found):
             typer.echo(line)
@@ -79,10 +78,7 @@ def gate(
             with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
                 file.write(to_summary(found))
     if json:
-        checks = [
-            {k: finite(v) if isinstance(v, float) else v for k, v in asdict(c).items()} for c in found.checks
-        ]
-        print_json(plain({**asdict(found), "checks": checks, "exit_code": found.exit_code}))
+        print_json({**without_nan(asdict(found)), "exit_code": found.exit_code})
     else:
         _print(found)
         typer.echo(sentence(found))
@@ -137,9 +133,3 @@ def _row(check: Check) -> tuple[str, ...]:
         points(check.drop, check.unit), DASH if check.low != check.low else ends,
         number(check.margin, check.unit), power_of(check), check.verdict,
     )  # fmt: skip
-
-
-def _write(path: Path, text: str) -> None:
-    from robobench.atomic import place
-
-    place(path, lambda part: part.write_bytes(text.encode("utf-8")))

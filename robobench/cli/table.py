@@ -27,6 +27,7 @@ from robobench.leaderboard.text import (
     stopped,
     summary_heads,
 )
+from robobench.types import finite
 
 if TYPE_CHECKING:
     from robobench.api import Results
@@ -47,6 +48,15 @@ def print_json(value: Any) -> None:
     import sys
 
     sys.stdout.write(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """The same value with null for every number that is undefined."""
+    if isinstance(value, Mapping):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(v) for v in value]
+    return finite(value) if isinstance(value, float) else value
 
 
 def count(n: int, thing: str) -> str:

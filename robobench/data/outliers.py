@@ -16,9 +16,7 @@ from robobench.data.tree import gather
 from robobench.errors import DataError
 from robobench.keys import digest
 from robobench.registry import data
-from robobench.types import DataIndex
-
-_OUTLIER = -1  # the label of an image that no class is right for
+from robobench.types import OUTLIER, DataIndex
 
 
 @data.register(version=1)
@@ -67,9 +65,9 @@ class Outliers(Light):
         if not tree.images[""]:
             raise DataError(f"{self._where}: no image in the folder or below it")
         space = label_space(self.label_space)
-        return as_outliers(index_of(self._root, self._where, tree, space, {"": _OUTLIER}))
+        return as_outliers(index_of(self._root, self._where, tree, space, {"": OUTLIER}))
 
 
 def as_outliers(index: DataIndex) -> DataIndex:
     """The same images, of which no class is right; never mistaken for the images with their labels."""
-    return replace(index, labels=(_OUTLIER,) * len(index.ids), revision=digest("outliers", index.revision))
+    return replace(index, labels=(OUTLIER,) * len(index.ids), revision=digest("outliers", index.revision))

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from robobench.errors import AttackError, MissingExtra
 from robobench.registry import instance_of
-from robobench.types import Condition, LabelSpace
+from robobench.types import OUTLIER, Condition, LabelSpace
 
 if TYPE_CHECKING:
     from robobench.engine.resolve import DataSet
-
-_OUTLIER = -1  # the label of an image that no class is right for
 
 
 def check_demands(conditions: Iterable[Condition], spaces: Mapping[str, LabelSpace]) -> None:
@@ -38,7 +36,7 @@ def check_truth(conditions: Iterable[Condition], sets: Mapping[str, DataSet]) ->
         what = condition.attack.name if condition.attack else f"worst_of {condition.worst_of}"
         if data.accepted:
             count = "several right answers"
-        elif _OUTLIER in data.labels.values():
+        elif OUTLIER in data.labels.values():
             count = "no right answer"
         else:
             continue

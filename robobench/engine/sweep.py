@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from robobench.engine.frames import Frames, annotated, batches
 from robobench.engine.lots import Attacked, distance, predict
 from robobench.engine.pictures import donor_pixels
 from robobench.engine.resolve import DataSet
+from robobench.engine.rows import Columns, rows_of
 from robobench.engine.steps import Applied, Memo
 from robobench.errors import RobobenchError, Unsupported
 from robobench.losses import margin
@@ -29,7 +30,6 @@ from robobench.lossless import Kept
 from robobench.types import Cell, CellFailure, CellRows, ImageBatch, Keep, WorkItem
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from torch import Tensor
 
 PROBABILITIES = (
@@ -38,7 +38,6 @@ PROBABILITIES = (
 )
 SUM = 1e-4  # how far the sum of probabilities may be from one
 
-Columns = dict[str, NDArray[Any]]
 Inputs = Callable[[Cell, ImageBatch], Mapping[str, "Tensor"]]  # prepared tensors, `preparation/input`
 
 
@@ -80,7 +79,7 @@ def sweep(item: WorkItem, bench: Bench) -> Iterator[CellRows | CellFailure]:
             if cell.key in item.missing:  # else it was only needed for a larger level, which says so
                 yield failed[cell.key]
         elif cell.key in item.missing and found[cell.key]:
-            table = _table(cell, found[cell.key], item.missing[cell.key])
+            table = rows_of(cell, found[cell.key], item.missing[cell.key])
             yield CellRows(cell, table, images.get(cell.key))
 
 
@@ -329,35 +328,6 @@ def _columns(task: Task, batch: ImageBatch, logits: Tensor) -> Columns:
     facts = {f"x_{k}": v.detach().float().cpu().numpy() for k, v in batch.facts.items()}
     record = task.record(logits, batch.labels, batch.accepted)
     return {"image_id": np.array(batch.ids, object), **record, **facts}
-
-
-def _table(cell: Cell, parts: Sequence[Columns], wanted: frozenset[str]) -> pa.Table:
-    """The rows of a cell, of the wanted images only."""
-    import pyarrow as pa
-
-    joined = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    keep = np.array([i in wanted for i in joined["image_id"]], bool)
-    n = int(keep.sum())
-
-    def same(value: str) -> pa.Array:
-        return pa.array([value] * n, pa.string()).dictionary_encode()
-
-    fixed = {"cell": same(cell.key), "model": same(cell.model.name), "condition": same(cell.condition.name)}
-    ids = {"image_id": pa.array(joined.pop("image_id")[keep].tolist(), pa.string())}
-    rest = {k: _column(v[keep]) for k, v in joined.items()}
-    return pa.table({**fixed, **ids, **rest})
-
-
-def _column(values: NDArray[Any]) -> pa.Array:
-    """One value for each image, or one list (of logits) whose length may differ between data sets."""
-    import pyarrow as pa
-
-    if values.ndim == 1:
-        return pa.array(values, from_pandas=values.dtype.kind == "f")
-    n, width = values.shape
-    ends = np.arange(n + 1, dtype=np.int32 if n * width < 2**31 else np.int64) * width
-    make = pa.ListArray if ends.dtype == np.int32 else pa.LargeListArray
-    return make.from_arrays(pa.array(ends), pa.array(values.ravel()))
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.errors import BadParameter, nearest
+from robobench.params import number_of
 from robobench.registry import build_metric, formulas
-from robobench.types import CLEAN, Condition, Json
+from robobench.types import CLEAN, Condition
 
 Floats = NDArray[np.float64]
-
-_FRACTION = re.compile(r"\s*([0-9.]+)\s*/\s*([0-9.]+)\s*")
 
 
 @formulas.register("area", version=1)
@@ -180,22 +177,6 @@ def _severities(levels: Sequence[Condition]) -> Floats:
     if len(numbers) < len(found) or len(set(numbers)) < len(found):
         return np.arange(1.0, len(levels) + 1)
     return np.asarray(numbers, np.float64)
-
-
-def number_of(level: Json) -> float | None:
-    """A level as a number, None for one that is none.
-
-    >>> number_of(0.5), number_of("8/255") == 8 / 255, number_of("14x14"), number_of(True)
-    (0.5, True, None, None)
-    """
-    if isinstance(level, bool) or not isinstance(level, int | float | str):
-        return None
-    fraction = _FRACTION.fullmatch(level) if isinstance(level, str) else None
-    try:
-        number = float(fraction[1]) / float(fraction[2]) if fraction else float(level)
-    except (ValueError, ZeroDivisionError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _check_ladder(conditions: Sequence[Condition], ladder: str) -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from robobench.leaderboard.board import BoardInput, ModelInput
 from robobench.leaderboard.score import IMAGE, size
-from robobench.types import Rows
+from robobench.types import Condition, Rows
+
+
+def rows_in_common(models: Sequence[ModelInput], conditions: Sequence[Condition]) -> list[dict[str, Rows]]:
+    """For each model its rows of the images that all of them have; without conditions that share none."""
+    rows: list[dict[str, Rows]] = [{} for _ in models]
+    for name in (c.name for c in conditions):
+        given = [m.rows.get(name, {}) for m in models]
+        ids = [np.asarray(r.get(IMAGE, ()), np.str_) for r in given]
+        common = reduce(np.intersect1d, ids)
+        if common.size:
+            for own, of, mine in zip(rows, given, ids, strict=True):
+                keep = np.isin(mine, common)
+                own[name] = {k: np.asarray(v)[keep] for k, v in of.items()}
+    return rows
 
 
 def on_common_images(board: BoardInput, names: Collection[str]) -> BoardInput | None:
@@ -20,16 +35,7 @@ def on_common_images(board: BoardInput, names: Collection[str]) -> BoardInput | 
     models = [m for m in board.models if m.name in names]
     if not any(m.expected for m in models):
         return None
-    rows: list[dict[str, Rows]] = [{} for _ in models]
-    for condition in board.conditions:
-        given = [m.rows.get(condition.name, {}) for m in models]
-        if not all(size(r) for r in given):
-            continue
-        ids = [np.asarray(r[IMAGE]).astype(str) for r in given]
-        common = set(ids[0]).intersection(*ids[1:])
-        for own, of, mine in zip(rows, given, ids, strict=True):
-            keep = np.array([i in common for i in mine], bool)
-            own[condition.name] = {k: np.asarray(v)[keep] for k, v in of.items()}
+    rows = rows_in_common(models, board.conditions)
     cut: tuple[ModelInput, ...] = tuple(
         replace(m, rows=r, expected={}) for m, r in zip(models, rows, strict=True)
     )

@@ -13,8 +13,9 @@ from robobench.engine.record import RunRecord, from_json
 from robobench.errors import RobobenchError, UnknownName, nearest
 from robobench.leaderboard.board import BoardInput, ModelInput, ScoreSpec, SummarySpec
 from robobench.leaderboard.collect import collect, newest_run
+from robobench.leaderboard.common import rows_in_common
 from robobench.leaderboard.kin import distinct
-from robobench.leaderboard.score import IMAGE, Resampling, Scale, evaluate
+from robobench.leaderboard.score import IMAGE, Resampling, Scale, evaluate, paired_shares, size
 from robobench.leaderboard.text import listed
 from robobench.leaderboard.verdict import (
     Evidence,
@@ -158,16 +159,8 @@ def pair_on_common_images(board: BoardInput) -> tuple[BoardInput, dict[str, str]
     """The board with the rows of images that both models have, and the conditions without any."""
     conditions = tuple(c for c in board.conditions if not c.check)
     one, two = board.models
-    rows: list[dict[str, Mapping[str, NDArray[np.generic]]]] = [{}, {}]
-    skipped = {}
-    for name in (c.name for c in conditions):
-        mine, theirs = (np.asarray(m.rows.get(name, {}).get(IMAGE, ()), np.str_) for m in (one, two))
-        kept = np.isin(mine, theirs), np.isin(theirs, mine)
-        if not kept[0].any():
-            skipped[name] = _lacking(one, two, mine.size, theirs.size)
-            continue
-        for model, of, keep in zip((one, two), rows, kept, strict=True):
-            of[name] = {k: np.asarray(v)[keep] for k, v in model.rows[name].items()}
+    rows = rows_in_common((one, two), conditions)
+    skipped = {c.name: _lacking(one, two, c.name) for c in conditions if c.name not in rows[0]}
     if not any(rows):
         raise RobobenchError(
             f"{one.name} and {two.name} have no image of suite {board.suite.name!r} in common under any "
@@ -178,8 +171,8 @@ def pair_on_common_images(board: BoardInput) -> tuple[BoardInput, dict[str, str]
     return replace(board, conditions=conditions, models=models, expected=expected), skipped
 
 
-def _lacking(one: ModelInput, two: ModelInput, mine: int, theirs: int) -> str:
-    without = [m.name for m, n in ((one, mine), (two, theirs)) if not n]
+def _lacking(one: ModelInput, two: ModelInput, condition: str) -> str:
+    without = [m.name for m in (one, two) if not size(m.rows.get(condition, {}))]
     return f"no rows of {' and '.join(without)}" if without else "no image in common"
 
 
@@ -204,14 +197,11 @@ def _cell(work: Work, place: int, of: str, metric: Metric, margin: float) -> Evi
         return None
     pair = [work.rows[m][place] for m in (0, 1)]
     if not getattr(metric, "with_clean", False):
-        said = [evaluate(of, metric, rows) for rows in pair]
-        if all(isinstance(v, np.ndarray) for v in said):
-            one, two = (np.asarray(v) for v in said)
-            known = ~(np.isnan(one) | np.isnan(two))
-            one, two = one[known], two[known]
-            if metric.unit == "fraction" and np.isin([one, two], (0.0, 1.0)).all() and one.size:
-                subject = Subject(name, of, metric, one.size, float(one.mean()), float(two.mean()))
-                return of_shares(subject, int((one > two).sum()), int((two > one).sum()), margin)
+        shares = paired_shares(metric, *(evaluate(of, metric, rows) for rows in pair))
+        if shares is not None:
+            one, two = shares
+            subject = Subject(name, of, metric, one.size, float(one.mean()), float(two.mean()))
+            return of_shares(subject, int((one > two).sum()), int((two > one).sum()), margin)
     subject = Subject(name, of, metric, int(pair[0][IMAGE].size), float(values[0, 0]), float(values[0, 1]))
     return of_samples(subject, values[1:, 0] - values[1:, 1], margin)
 

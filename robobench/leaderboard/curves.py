@@ -9,7 +9,7 @@ little.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robobench.contracts import Metric
 from robobench.keys import canonical
-from robobench.leaderboard.score import IMAGE, Resampling, evaluate, sample_cells, size
+from robobench.leaderboard.score import IMAGE, Resampling, evaluate, paired_shares, sample_cells, size
 from robobench.leaderboard.work import Work, compared_with
 from robobench.proportions import ALPHA, holm, mcnemar
 from robobench.stats import tail
@@ -99,6 +99,10 @@ def paired(
     """How much worse a metric is in rows than in others of the same images, and the two-sided p-value."""
     sign = 1.0 if metric.higher_is_better else -1.0
     after, before = evaluate(name, metric, own), evaluate(name, metric, clean)
+    shares = paired_shares(metric, before, after)
+    if shares is not None:
+        lost = sign * (shares[0] - shares[1])
+        return float(lost.mean()), float(mcnemar(int((lost > 0).sum()), int((lost < 0).sum())))
     moved = size(own)
     if isinstance(after, np.ndarray) and isinstance(before, np.ndarray):
         both = ~(np.isnan(after) | np.isnan(before))
@@ -106,8 +110,6 @@ def paired(
             return math.nan, math.nan
         lost = sign * (before[both] - after[both])
         worse = float(lost.mean())
-        if metric.unit == "fraction" and bool(np.isin(np.stack([after, before])[:, both], (0, 1)).all()):
-            return worse, float(mcnemar(int((lost > 0).sum()), int((lost < 0).sum())))
         moved = int((lost != 0).sum())
     else:
         worse = sign * float(np.mean(before) - np.mean(after))
@@ -145,9 +147,3 @@ def _label(condition: Condition) -> str:
     if condition.along is None:
         return condition.name
     return condition.level if isinstance(condition.level, str) else canonical(condition.level)
-
-
-def drops_by_ladder(work: Work) -> Mapping[str, tuple[str | None, ...]]:
-    """For each ladder the first level at which each model is surely worse, in the order of the models."""
-    models = [first_drops(work, m) for m in range(len(work.board.models))]
-    return {ladder: tuple(m[ladder] for m in models) for ladder in (models[0] if models else {})}

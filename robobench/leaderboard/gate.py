@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from robobench.leaderboard.board import BoardInput
 from robobench.leaderboard.compare import pair_on_common_images
 from robobench.leaderboard.kin import distinct
 from robobench.leaderboard.policy import Policy
-from robobench.leaderboard.score import IMAGE, Resampling, Scale, Scaled, evaluate
+from robobench.leaderboard.score import Resampling, Scale, Scaled, evaluate, paired_shares, size
 from robobench.leaderboard.verdict import margin_in
 from robobench.leaderboard.work import Work
 from robobench.proportions import difference_power, holm, mcnemar, noninferior, paired_interval
@@ -62,8 +62,19 @@ class Check:
     p_pass: float
     p_fail: float
     power: float
-    verdict: Verdict
+    verdict: Verdict = INCONCLUSIVE
     changed: int | None = None  # images whose answer went from right to wrong or back
+
+
+class _Tests(TypedDict):
+    """What the tests of a line say, as fields of `Check`."""
+
+    low: float
+    high: float
+    margin: float
+    p_pass: float
+    p_fail: float
+    power: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ def gate(baseline: BoardInput, candidate: BoardInput, policy: Policy, resamples:
     Raises RobobenchError when the two were not made under one protocol, or have no images in common.
     """
     _check_protocol(baseline, candidate)
+    _check_complete(candidate)
     names = (f"baseline {baseline.models[0].name}", f"candidate {candidate.models[0].name}")
     models = (
         replace(baseline.models[0], name=names[0], expected={}),
@@ -106,11 +118,10 @@ def gate(baseline: BoardInput, candidate: BoardInput, policy: Policy, resamples:
     )
     if skipped:
         raise RobobenchError(
-            f"the candidate has no rows under {', '.join(sorted(skipped))}: finish its run, or take these "
-            "conditions out of the suite and make the baseline anew"
+            "; ".join(f"{name}: {reason}" for name, reason in sorted(skipped.items()))
+            + ": run both on the same images, or make the baseline anew"
         )
-    count = sum(1 for _ in _lines(work, policy, 1))
-    drawn = tuple(_lines(work, policy, count if policy.correction == "holm" else 1))
+    drawn = tuple(_lines(work, policy))
     checks = (*_judged(drawn, policy), *_floors(drawn, policy))
     return Report(
         suite=board.suite.name,
@@ -137,27 +148,38 @@ def _check_protocol(baseline: BoardInput, candidate: BoardInput) -> None:
         )
 
 
-def _lines(work: Work, policy: Policy, tests: int) -> Iterator[Check]:
-    """Every line before its verdict. tests: that share alpha, as far as their power is concerned."""
+def _check_complete(candidate: BoardInput) -> None:
+    """A candidate may lack just the rows that it would fail on. Where it stopped early it lacks none."""
+    (model,) = candidate.models
+    for condition in candidate.conditions:
+        wanted = model.expected.get(condition.name, candidate.expected[condition.name])
+        there = size(model.rows.get(condition.name, {}))
+        if not condition.check and there < wanted:
+            raise RobobenchError(
+                f"the candidate {model.name} has no rows under {condition.name!r} for {wanted - there} of "
+                f"{wanted} images: finish its run first, with `robobench run {candidate.suite.name}`"
+            )
+
+
+def _lines(work: Work, policy: Policy) -> Iterator[Check]:
+    """Every line before its verdict."""
     suite, conditions = work.board.suite, work.board.conditions
-    if policy.conditions:
-        for place, condition in enumerate(conditions):
-            if not condition.companion:
-                yield _condition(work, place, policy, tests)
-    for name, places, margin in _groups(work, policy):
-        values = work.values[suite.score.of][:, :, places].mean(axis=2)
-        yield _composite(
-            work, "group", name, work.metrics[suite.score.of], values, places, margin, policy.alpha / tests
-        )
-    formula = build_formula(suite.score.formula)
-    totals = np.stack([formula(work.values[suite.score.of][:, m], conditions) for m in (0, 1)], axis=1)
-    places = [i for i, c in enumerate(conditions) if not c.clean]
-    scale = Scale.of(formula, work.metrics[suite.score.of])
-    name = suite.score.name
-    if places:
-        yield _composite(
-            work, "score", name, scale, totals, places, policy.margin_of(name), policy.alpha / tests
-        )
+    of, values = suite.score.of, work.values[suite.score.of]
+    single = [i for i, c in enumerate(conditions) if policy.conditions and not c.companion]
+    groups = list(_groups(work, policy))
+    scored = [i for i, c in enumerate(conditions) if not c.clean]
+    tests = len(single) + len(groups) + bool(scored)
+    alpha = policy.alpha / (tests if policy.correction == "holm" else 1)  # what the last line has to meet
+    for place in single:
+        yield _condition(work, place, policy.margin_of(conditions[place].name), alpha)
+    for name, places, margin in groups:
+        mean = values[:, :, places].mean(axis=2)
+        yield _composite(work, "group", name, work.metrics[of], mean, places, margin, alpha)
+    if scored:
+        formula, name = build_formula(suite.score.formula), suite.score.name
+        totals = np.stack([formula(values[:, m], conditions) for m in (0, 1)], axis=1)
+        scale = Scale.of(formula, work.metrics[of])
+        yield _composite(work, "score", name, scale, totals, scored, policy.margin_of(name), alpha)
 
 
 def _groups(work: Work, policy: Policy) -> Iterator[tuple[str, list[int], float]]:
@@ -184,39 +206,38 @@ def _groups(work: Work, policy: Policy) -> Iterator[tuple[str, list[int], float]
             yield name, places, policy.margin_of(name)
 
 
-def _condition(work: Work, place: int, policy: Policy, tests: int) -> Check:
+def _condition(work: Work, place: int, margin: float, alpha: float) -> Check:
     """A condition; right and wrong answers by the images that one model alone has right."""
     of, name = work.board.suite.score.of, work.board.conditions[place].name
-    metric, margin = work.metrics[of], policy.margin_of(name)
-    said = [evaluate(of, metric, work.rows[m][place]) for m in (0, 1)]
-    if metric.unit == "fraction" and all(isinstance(v, np.ndarray) for v in said):
-        one, two = (np.asarray(v, np.float64) for v in said)
-        known = ~(np.isnan(one) | np.isnan(two))
-        one, two = one[known], two[known]
-        if one.size and bool(np.isin([one, two], (0.0, 1.0)).all()):
-            return _shares(name, metric.higher_is_better, one, two, margin, policy.alpha / tests)
-    return _composite(
-        work, "condition", name, metric, work.values[of][:, :, place], [place], margin, policy.alpha / tests
-    )
-
-
-def _shares(name: str, higher: bool, before: Floats, after: Floats, margin: float, alpha: float) -> Check:
+    metric = work.metrics[of]
+    shares = paired_shares(metric, *(evaluate(of, metric, work.rows[m][place]) for m in (0, 1)))
+    if shares is None:
+        values = work.values[of][:, :, place]
+        return _composite(work, "condition", name, metric, values, [place], margin, alpha)
+    before, after = shares
+    lost, gained = float((after < before).sum()), float((after > before).sum())
+    if not metric.higher_is_better:
+        lost, gained = gained, lost
     n = before.size
-    gained, lost = int((after > before).sum()), int((after < before).sum())
-    if not higher:
-        gained, lost = lost, gained
-    low, high = paired_interval(lost, gained, n)
-    share = (gained + lost) / n
-    apart = min(2 * margin, 1.0)
-    shares = ((max(share, apart) + apart) / 2, (max(share, apart) - apart) / 2)
     return Check(
-        "condition", name, "fraction", n, float(before.mean()), float(after.mean()), (lost - gained) / n,
-        float(low), float(high), margin,
-        p_pass=0.0 if not gained + lost else float(noninferior(gained, lost, n, margin)),
-        p_fail=float(mcnemar(gained, lost)) / 2 if lost > gained else 1.0,
-        power=difference_power(*shares, n, min(2 * alpha, 0.999)),
-        verdict=INCONCLUSIVE, changed=gained + lost,
+        "condition", name, metric.unit, n, float(before.mean()), float(after.mean()), (lost - gained) / n,
+        **_of_counts(lost, gained, n, margin, alpha), changed=int(lost + gained),
     )  # fmt: skip
+
+
+def _of_counts(lost: float, gained: float, n: int, margin: float, alpha: float) -> _Tests:
+    """The tests of right and wrong answers, by the images that one model alone has right."""
+    low, high = paired_interval(lost, gained, n)
+    apart = min(2 * margin, 1.0)
+    differ = max((lost + gained) / n, apart)
+    return _Tests(
+        low=float(low),
+        high=float(high),
+        margin=margin,
+        p_pass=float(noninferior(gained, lost, n, margin)) if lost or gained else 0.0,
+        p_fail=_sign_test(lost, gained),
+        power=difference_power((differ + apart) / 2, (differ - apart) / 2, n, min(2 * alpha, 0.999)),
+    )
 
 
 def _composite(
@@ -224,38 +245,51 @@ def _composite(
     margin: float, alpha: float,
 ) -> Check:  # fmt: skip
     """A number over many conditions, by the difference on the same resampled images: values (1 + r, 2)."""
-    unit = scale.unit
-    limit, sign = margin_in(unit, margin), 1.0 if scale.higher_is_better else -1.0
+    sign = 1.0 if scale.higher_is_better else -1.0
     n = distinct([(work.kin[work.board.conditions[i].data], work.rows[0][i]) for i in places])
     before, after = (float(v) for v in values[0])
     if not (math.isfinite(before) and math.isfinite(after)):
         raise RobobenchError(f"{name} is undefined for one of the two models, so a gate cannot judge it")
     drop, samples = sign * (before - after), sign * (values[1:, 0] - values[1:, 1])
-    low, high = (float(v) for v in difference_interval(drop, samples))
-    unchanged = _unchanged(work, places)
-    p_pass, p_fail = 1 - float(tail(drop, samples, limit)), float(tail(drop, samples, 0.0))
-    if math.isnan(p_pass):  # no resample differs: the drop is what it is, on every image alike
-        p_pass, p_fail = (0.0, 1.0) if drop < limit and unchanged else (1.0, 1.0)
-        low = high = drop
-    spread = float(np.nanstd(samples))
-    power = 1.0 if spread == 0 else _NORMAL.cdf(2 * limit / spread - _NORMAL.inv_cdf(1 - alpha))
-    return Check(
-        kind, name, unit, n, before, after, drop, low, high, limit,
-        0.0 if unchanged else p_pass, 1.0 if unchanged else p_fail, power, INCONCLUSIVE,
-    )  # fmt: skip
+    limit = margin_in(scale.unit, margin)
+    if math.isnan(float(tail(drop, samples, limit))):
+        found = _unmoved(drop, n, scale.unit, limit, alpha)
+    else:
+        low, high = (float(v) for v in difference_interval(drop, samples))
+        steps = 2 * limit / float(np.nanstd(samples))
+        found = _Tests(
+            low=low,
+            high=high,
+            margin=limit,
+            p_pass=1 - float(tail(drop, samples, limit)),
+            p_fail=float(tail(drop, samples, 0.0)),
+            power=_NORMAL.cdf(steps - _NORMAL.inv_cdf(1 - alpha)),
+        )
+    return Check(kind, name, scale.unit, n, before, after, drop, **found)
 
 
-def _unchanged(work: Work, places: Sequence[int]) -> bool:
-    """Whether both models say the same of every image under some conditions."""
-    of = work.board.suite.score.of
-    metric = work.metrics[of]
-    for place in places:
-        one, two = (evaluate(of, metric, work.rows[m][place]) for m in (0, 1))
-        if not np.array_equal(work.rows[0][place][IMAGE], work.rows[1][place][IMAGE]):
-            return False
-        if not np.array_equal(np.asarray(one), np.asarray(two), equal_nan=True):
-            return False
-    return True
+def _unmoved(drop: float, n: int, unit: str, limit: float, alpha: float) -> _Tests:
+    """The tests where no resample differs, because every image says the same.
+
+    A drop of a share is taken as that of so many images which one model alone has right. In other units every
+    image lies on one side of the limit, and of 0.
+    """
+    if unit == "fraction" and abs(drop) <= 1:
+        return _of_counts(n * max(drop, 0.0), n * max(-drop, 0.0), n, limit, alpha)
+    within = _sign_test(n if drop < limit else 0, 0) if drop else 0.0
+    return _Tests(
+        low=drop,
+        high=drop,
+        margin=limit,
+        p_pass=within,
+        p_fail=_sign_test(n if drop > 0 else 0, 0),
+        power=1.0,
+    )
+
+
+def _sign_test(lost: float, gained: float) -> float:
+    """One-sided: how surprising it is that so many more images are lost than gained."""
+    return float(mcnemar(math.floor(gained), math.floor(lost))) / 2 if lost > gained else 1.0
 
 
 def _judged(checks: Sequence[Check], policy: Policy) -> Iterator[Check]:

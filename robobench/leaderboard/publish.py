@@ -5,10 +5,10 @@ Every file is replaced whole: an interrupted run leaves the old one.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from robobench.atomic import place_text
 from robobench.errors import StoreError
 from robobench.leaderboard.board import Leaderboard
 from robobench.leaderboard.render import FILES, render
@@ -70,14 +70,5 @@ def _read(path: Path) -> str | None:
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            part = folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
-            try:
-                part.write_bytes(text.encode("utf-8"))
-                part.replace(folder / name)
-            finally:
-                part.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: the board cannot be written: {error.strerror or error}") from None
+    for name, text in texts.items():
+        place_text(folder / name, text)

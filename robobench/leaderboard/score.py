@@ -251,6 +251,19 @@ def make_score(name: str, scale: Scaled, value: Any, low: Any, high: Any, n: int
     return Score(name, value, low, high, int(n), scale.unit, scale.higher_is_better)
 
 
+def paired_shares(metric: Metric, first: Any, second: Any) -> tuple[Floats, Floats] | None:
+    """What a metric says of the same images twice, where it only says right or wrong; else None.
+
+    Images of which one side is undefined are left out.
+    """
+    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
+        return None
+    known = ~(np.isnan(first) | np.isnan(second))
+    one, two = first[known], second[known]
+    whole = bool(one.size) and _is_share(metric, one) and _is_share(metric, two)
+    return (one, two) if whole else None
+
+
 def _is_share(metric: Metric, values: Floats) -> bool:
     """Whether per-image values are only right or wrong."""
     return metric.unit == "fraction" and bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())

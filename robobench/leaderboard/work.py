@@ -68,9 +68,8 @@ class Work:
         )
         related = kin(board.conditions, rows)
         measured = _measure(board, rows, metrics, resampling)
-        values = {
-            name: _values(board, rows, measured, name, metrics[name], resampling, related) for name in formed
-        }
+        sampling = _Sampling(board, rows, measured, resampling, related)
+        values = {name: sampling.values(name, metrics[name]) for name in formed}
         return cls(board, resampling, metrics, related, rows, measured, values)
 
     def ladder(self, model: int, levels: Sequence[int], of: str) -> Floats:
@@ -146,85 +145,70 @@ def _measure(
     )
 
 
-def _values(
-    board: BoardInput,
-    rows: tuple[tuple[Rows, ...], ...],
-    measured: tuple[tuple[Measured, ...], ...],
-    of: str,
-    metric: Metric,
-    resampling: Resampling,
-    related: Mapping[str, str],
-) -> Floats:
-    """A metric of every complete cell: (1 + r, models, conditions)."""
-    models = len(rows)
-    out = np.full((1 + resampling.count, models, len(board.conditions)), np.nan)
-    sample = _sampled_pooled if getattr(metric, "with_clean", False) else _sampled
-    sample(board, rows, measured, of, metric, resampling, related, out[1:])
-    for m, cells_of in enumerate(measured):
-        for i, cell in enumerate(cells_of):
-            out[0, m, i] = cell.score(of).value if cell.complete else np.nan
-    return out
+@dataclass(frozen=True)
+class _Sampling:
+    """Fills in what metrics say of cells on resampled images. The fields are those of `Work`."""
 
+    board: BoardInput
+    rows: tuple[tuple[Rows, ...], ...]
+    measured: tuple[tuple[Measured, ...], ...]
+    resampling: Resampling
+    kin: Mapping[str, str]
 
-def _sampled(
-    board: BoardInput,
-    rows: tuple[tuple[Rows, ...], ...],
-    measured: tuple[tuple[Measured, ...], ...],
-    of: str,
-    metric: Metric,
-    resampling: Resampling,
-    related: Mapping[str, str],
-    out: Floats,
-) -> None:
-    """Fill in what a metric says of resampled images, data sets that share images together."""
-    models = len(rows)
-    for data in dict.fromkeys(related.values()):
-        places = [i for i, c in enumerate(board.conditions) if related[c.data] == data]
-        cells = [
-            rows[m][i] if measured[m][i].complete and set(metric.needs) <= set(rows[m][i]) else {}
-            for m in range(models)
-            for i in places
-        ]
-        ids = union([cell[IMAGE] for cell in cells if size(cell)])
-        if not ids.size:
-            continue
-        samples = sample_cells(of, metric, cells, ids, resampling.weights(ids.size, data))
-        out[:, :, places] = samples.reshape(-1, models, len(places))
+    def values(self, of: str, metric: Metric) -> Floats:
+        """A metric of every complete cell: (1 + r, models, conditions)."""
+        out = np.full((1 + self.resampling.count, len(self.rows), len(self.board.conditions)), np.nan)
+        if getattr(metric, "with_clean", False):
+            self._pooled(metric, out[1:])
+        else:
+            self._own(of, metric, out[1:])
+        for m, cells in enumerate(self.measured):
+            for i, cell in enumerate(cells):
+                out[0, m, i] = cell.score(of).value if cell.complete else np.nan
+        return out
 
-
-def _sampled_pooled(
-    board: BoardInput,
-    rows: tuple[tuple[Rows, ...], ...],
-    measured: tuple[tuple[Measured, ...], ...],
-    of: str,
-    metric: Metric,
-    resampling: Resampling,
-    related: Mapping[str, str],
-    out: Floats,
-) -> None:
-    """The same for a metric of a cell's rows and the clean ones: each side is drawn as its data set is."""
-    where = {c.name: i for i, c in enumerate(board.conditions)}
-    every = {
-        data: union(
-            [of_model[i][IMAGE] for of_model in rows for i, c in enumerate(board.conditions)
-             if related[c.data] == data and size(of_model[i])]
-        )
-        for data in set(related.values())
-    }  # fmt: skip
-
-    def drawn(cell: Rows, data: str) -> NDArray[np.generic]:
-        ids = every[related[data]]
-        counts = resampling.weights(ids.size, related[data])
-        return np.asarray(counts[:, np.searchsorted(ids, cell[IMAGE])])
-
-    for m, cells in enumerate(rows):
-        shown = _for_metric(board, cells, metric)
-        for i, condition in enumerate(board.conditions):
-            if not size(shown[i]) or not measured[m][i].complete:
+    def _own(self, of: str, metric: Metric, out: Floats) -> None:
+        """Of a cell's own rows; data sets that share images are drawn together."""
+        models = range(len(self.rows))
+        for data in dict.fromkeys(self.kin.values()):
+            places = [i for i, c in enumerate(self.board.conditions) if self.kin[c.data] == data]
+            cells = [
+                self.rows[m][i]
+                if self.measured[m][i].complete and set(metric.needs) <= set(self.rows[m][i])
+                else {}
+                for m in models
+                for i in places
+            ]
+            ids = union([cell[IMAGE] for cell in cells if size(cell)])
+            if not ids.size:
                 continue
-            other = where[str(compared_with(condition, board))]
-            weights = [drawn(cells[i], condition.data), drawn(cells[other], board.conditions[other].data)]
-            out[:, m, i] = sample_pooled(metric, shown[i], np.concatenate(weights, axis=1))
+            samples = sample_cells(of, metric, cells, ids, self.resampling.weights(ids.size, data))
+            out[:, :, places] = samples.reshape(-1, len(models), len(places))
+
+    def _pooled(self, metric: Metric, out: Floats) -> None:
+        """Of a cell's rows and the clean ones: each side is drawn as its data set is."""
+        conditions = self.board.conditions
+        where = {c.name: i for i, c in enumerate(conditions)}
+        for m, cells in enumerate(self.rows):
+            shown = _for_metric(self.board, cells, metric)
+            for i, condition in enumerate(conditions):
+                if not size(shown[i]) or not self.measured[m][i].complete:
+                    continue
+                other = where[str(compared_with(condition, self.board))]
+                sides = ((cells[i], condition.data), (cells[other], conditions[other].data))
+                weights = np.concatenate([self._drawn(*side) for side in sides], axis=1)
+                out[:, m, i] = sample_pooled(metric, shown[i], weights)
+
+    def _drawn(self, cell: Rows, data: str) -> NDArray[np.generic]:
+        """How often each of a cell's images is drawn: (r, n)."""
+        first = self.kin[data]
+        ids = self._images(first)
+        return np.asarray(self.resampling.weights(ids.size, first)[:, np.searchsorted(ids, cell[IMAGE])])
+
+    def _images(self, first: str) -> NDArray[np.str_]:
+        """All images of the data sets that are drawn together with one."""
+        places = [i for i, c in enumerate(self.board.conditions) if self.kin[c.data] == first]
+        return union([cells[i][IMAGE] for cells in self.rows for i in places if size(cells[i])])
 
 
 def _usable(cells: Sequence[Rows], metric: Metric) -> list[Rows]:

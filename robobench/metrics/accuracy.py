@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from robobench.metrics.ranked import Floats, OfAllRows, Ranking, in_blocks, right, share
 from robobench.registry import Field, metrics
-from robobench.types import Rows
-
-_OUTLIER = -2  # the rank in rows of images that no class is right for
+from robobench.types import OUTLIER_HIT, Rows
 
 
 @metrics.register("top1", version=1)
@@ -34,7 +32,7 @@ class Top1:
 
     def __call__(self, rows: Rows) -> NDArray[np.float64]:
         hit = np.asarray(rows["hit"])
-        return np.where(hit == _OUTLIER, np.nan, np.asarray(hit == 0, np.float64))
+        return np.where(hit == OUTLIER_HIT, np.nan, np.asarray(hit == 0, np.float64))
 
 
 @metrics.register("top5", version=1)
@@ -60,7 +58,7 @@ class Top5:
         hit = np.asarray(rows["hit"])
         if bool(((np.asarray(rows["top5"]) < 0) & (np.asarray(rows["top1"]) >= 0)).any()):
             return np.full(hit.shape, np.nan)
-        return np.where(hit == _OUTLIER, np.nan, np.asarray((hit >= 0) & (hit < 5), np.float64))
+        return np.where(hit == OUTLIER_HIT, np.nan, np.asarray((hit >= 0) & (hit < 5), np.float64))
 
 
 class _ClassByClass(OfAllRows):

@@ -6,6 +6,7 @@ function here gives what it would give on the rows repeated that often.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +21,16 @@ Floats = NDArray[np.float64]
 _BLOCK = 4_000_000  # weights widened to float64 at a time: 32 MB
 
 
-class OfAllRows:
+class OfAllRows(ABC):
     """A metric of all rows at once, told by its value on resamples: each row drawn once is the rows."""
 
     def __call__(self, rows: Rows) -> float:
         count = next(iter(rows.values())).shape[0]
         return float(self.resampled(rows, np.ones((1, count)))[0])
 
+    @abstractmethod
     def resampled(self, rows: Rows, weights: NDArray[Any]) -> Floats:
         """The value of each resample: weights (r, n), how often each row was drawn -> (r,)."""
-        raise NotImplementedError
 
 
 def in_blocks(weights: NDArray[Any], work: Callable[[Floats], Floats], block: int = _BLOCK) -> Floats:

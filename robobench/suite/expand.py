@@ -9,12 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from robobench.errors import BadParameter, RobobenchError, SuiteError, UnknownName, nearest
+from robobench.errors import BadParameter, nearest
 from robobench.keys import canonical, plain
 from robobench.registry import (
     Plugin,
-    build_formula,
-    build_metric,
     build_preparation,
     build_step,
     data,
@@ -24,29 +22,27 @@ from robobench.registry import (
 )
 from robobench.specs import public_path
 from robobench.suite.health import companions
-from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart, ViewPart, with_parameters
+from robobench.suite.numbers import check_formulas, check_numbers, score_of, summaries_of
+from robobench.suite.schema import ConditionPart, DataPart, StepPart, SuitePart, ViewPart
 from robobench.suite.suite import (
     BASE,
     DataEntry,
     ModelEntry,
     PreparationEntry,
-    ScoreSpec,
     Suite,
-    SummarySpec,
 )
 from robobench.suite.yaml_lines import Document, Path
 from robobench.types import CLEAN, Condition, Json, Step, View
 
 SELF = "self"
-_LOGITS = "logits"  # the column, and the option of a suite that keeps it
 
 
 def expand_suite(part: SuitePart, document: Document) -> Suite:
     """Spell a suite out. Raises SuiteError with the line of what is wrong."""
     expander = _Expander(part, document)
-    expander.check_names()
+    check_numbers(part, document)
     conditions = expander.conditions()
-    expander.check_score(conditions)
+    check_formulas(part, document, conditions)
     return Suite(
         name=part.name,
         title=part.title,
@@ -56,13 +52,8 @@ def expand_suite(part: SuitePart, document: Document) -> Suite:
         view=None if isinstance(part.view, str) else expander.view(part.view, {}, ("view",)),
         conditions=conditions,
         metrics=part.metric_names,
-        score=ScoreSpec(
-            part.score.name,
-            with_parameters(part.score.formula, part.score.with_),
-            part.score.over,
-            part.score.of,
-        ),
-        summaries=expander.summaries,
+        score=score_of(part),
+        summaries=summaries_of(part),
         store=None if part.store == "summary" else part.store,
         models=tuple(ModelEntry(m.spec, m.name, m.family, m.clean_accuracy, m.citation) for m in part.models),
         preparations=expander.preparations,
@@ -90,47 +81,6 @@ class _Expander:
     @property
     def data(self) -> tuple[DataEntry, ...]:
         return tuple(self._data)
-
-    def check_names(self) -> None:
-        for i, name in enumerate(self.part.metric_names):
-            metric = self._asking(("metrics", i), lambda n=name: build_metric(n))
-            if _LOGITS in metric.needs and self.part.store != _LOGITS:
-                raise self.document.error(
-                    ("metrics", i),
-                    f"{name} needs the logit of every class, not kept in rows: add `store: {_LOGITS}` to the "
-                    "suite (four bytes for each image, condition and class)",
-                )
-        names = Counter([self.part.score.name, *(s.name for s in self.part.summaries)])
-        for i, summary in enumerate(self.part.summaries):
-            if names[summary.name] > 1:
-                raise self.document.error(
-                    ("summaries", i), f"two numbers are called {summary.name!r}: name them apart"
-                )
-        for path, of, formula in self._formulas():
-            if of not in self.part.metric_names:
-                raise self.document.error(path, f"{path[0]}.of: {of!r} is not among the suite's metrics")
-            self._asking(path, lambda f=formula: build_formula(f))
-
-    def check_score(self, conditions: tuple[Condition, ...]) -> None:
-        """Whether the formulas can do with these conditions, where they have an opinion."""
-        judged = tuple(c for c in conditions if not c.check)
-        for path, of, formula in self._formulas():
-            check = getattr(build_formula(formula), "check", None)
-            if check is not None:
-                self._asking(path, lambda c=check, m=of: c(judged, m))
-
-    @property
-    def summaries(self) -> tuple[SummarySpec, ...]:
-        return tuple(
-            SummarySpec(s.name, with_parameters(s.formula, s.with_), s.of) for s in self.part.summaries
-        )
-
-    def _formulas(self) -> Iterator[tuple[Path, str, str]]:
-        """Where each formula stands, its metric, and itself."""
-        score = self.part.score
-        yield ("score",), score.of, with_parameters(score.formula, score.with_)
-        for i, summary in enumerate(self.summaries):
-            yield ("summaries", i), summary.of, summary.formula
 
     def conditions(self) -> tuple[Condition, ...]:
         found = [Condition(name=CLEAN, ladder=CLEAN, data=BASE)]
@@ -268,7 +218,7 @@ class _Expander:
             raise self.document.error(path, "a condition has at most one attack")
 
     def _find(self, step: StepPart, path: Path) -> Plugin:
-        plugin: Plugin = self._asking((*path, "use"), lambda: find_step(step.use))
+        plugin: Plugin = self.document.asking((*path, "use"), lambda: find_step(step.use))
         return plugin
 
     def _target(
@@ -346,7 +296,7 @@ class _Expander:
         return label
 
     def _data_entry(self, name: str, part: DataPart, path: Path) -> DataEntry:
-        plugin = self._asking(path, lambda: data.get(part.source))
+        plugin = self.document.asking(path, lambda: data.get(part.source))
         known = schema(plugin.cls).model_fields
         for key in part.params:
             if key not in known:
@@ -355,14 +305,14 @@ class _Expander:
                     f"data source {part.source!r} has no parameter {key!r}; it has {', '.join(known)}",
                 )
         if not _has_variable(part.params):
-            self._asking(path, lambda: data.build(part.source, part.params))
+            self.document.asking(path, lambda: data.build(part.source, part.params))
         return DataEntry(name, part.source, dict(part.params), part.limit)
 
     def _preparation(self, name: str) -> PreparationEntry:
         part = self.part.preparations[name]
         path = ("preparations", name)
-        plugin = self._asking((*path, "use"), lambda: find_preparation(part.use))
-        instance = self._asking((*path, "with"), lambda: build_preparation(part.use, part.with_))
+        plugin = self.document.asking((*path, "use"), lambda: find_preparation(part.use))
+        instance = self.document.asking((*path, "with"), lambda: build_preparation(part.use, part.with_))
         attack = plugin.kind == "attack"
         if attack and getattr(instance, "wants", ()):
             raise self.document.error(path, f"{part.use} needs inputs, which a preparation is not given")
@@ -382,17 +332,6 @@ class _Expander:
                 "`limit` of its own",
             )
         return entry
-
-    def _asking(self, path: Path, ask: Any) -> Any:
-        """Run a look-up or a build; give its complaint the line it is about."""
-        try:
-            return ask()
-        except BadParameter as error:
-            raise self.document.error((*path, *error.path), str(error)) from None
-        except (UnknownName, RobobenchError) as error:
-            if isinstance(error, SuiteError):
-                raise
-            raise self.document.error(path, str(error)) from None
 
 
 def canonical_params(instance: Any) -> Mapping[str, Json]:

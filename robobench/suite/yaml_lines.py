@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from robobench.errors import SuiteError
+from robobench.errors import BadParameter, RobobenchError, SuiteError
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000  # a few aliases can stand for more nodes than memory holds
@@ -36,6 +36,17 @@ class Document:
 
     def error(self, path: Path, message: str) -> SuiteError:
         return SuiteError(f"{self.name}:{self.line(path)}: {message}")
+
+    def asking(self, path: Path, ask: Callable[[], Any]) -> Any:
+        """The answer of a look-up or a build; its complaint gets the line that it is about."""
+        try:
+            return ask()
+        except BadParameter as error:
+            raise self.error((*path, *error.path), str(error)) from None
+        except SuiteError:
+            raise
+        except RobobenchError as error:
+            raise self.error(path, str(error)) from None
 
 
 def read_yaml(text: str, name: str) -> Document:

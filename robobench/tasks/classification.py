@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from robobench.types import OUTLIER_HIT
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
 KEPT = 5  # best classes that are recorded
-OUTLIER = -2  # `hit` of an image that no class is right for
 LOGITS = "logits"
 RANKS = ("label", *(f"top{i + 1}" for i in range(KEPT)), "hit")
 PROBABILITIES = ("logp_top1", "logp_top2", "logp_label", "sum_p2")
@@ -58,7 +59,7 @@ class Classification:
         right = (labels[:, None] if accepted is None else accepted.to(logits.device)).long()
         hit = torch.stack([_standing(scores, one) for one in right.unbind(dim=1)]).amin(dim=0)
         outlier = (right < 0).all(dim=1)
-        hit[outlier] = OUTLIER
+        hit[outlier] = OUTLIER_HIT
         logp = scores.log_softmax(dim=1)
         own = logp.gather(1, right.clamp_min(0)).masked_fill(right < 0, -torch.inf).logsumexp(dim=1)
         own[outlier] = torch.nan

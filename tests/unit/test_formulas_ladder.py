@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robobench.errors import BadParameter
-from robobench.formulas.ladder import number_of
+from robobench.params import number_of
 from robobench.registry import build_formula, formulas
 from robobench.types import Condition
 

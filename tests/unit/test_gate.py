@@ -74,6 +74,30 @@ def test_a_clear_drop_fails_its_lines_and_no_other():
     assert sentence(report).startswith("fail: new against old: condition x (75.0 to 50.0 %, a drop of +25.0 ")
 
 
+@pytest.mark.parametrize("rights", [(400, 0), (0, 400)])
+def test_a_drop_that_is_the_same_on_every_image_is_seen_in_groups_and_score_too(rights):
+    """Then no resample differs from another, and resamples alone would know of no doubt."""
+    before, after = (everywhere(answers(right=n)) for n in rights)
+    report = judged(before, after, Policy(conditions=False))
+    assert set(verdicts(report).values()) == {FAIL if rights[0] else PASS}
+    assert all(abs(c.drop) == 1 for c in report.checks)
+
+
+def test_a_candidate_that_lacks_rows_is_refused():
+    before = everywhere(answers())
+    after = board("new", before)
+    cut = {c: {k: v[:390] for k, v in rows.items()} for c, rows in after.models[0].rows.items()}
+    short = replace(after, models=(replace(after.models[0], rows=cut),))
+    with pytest.raises(
+        RobobenchError, match="no rows under 'clean' for 10 of 400 images: finish its run first"
+    ):
+        gate(board("old", before), short, Policy(), resamples=20)
+    stopped = replace(short.models[0], expected={c.name: 390 for c in CONDITIONS})
+    assert (
+        gate(board("old", before), replace(short, models=(stopped,)), Policy(), resamples=20).verdict == PASS
+    )
+
+
 def test_a_better_model_passes():
     report = judged(everywhere(answers()), everywhere(answers(right=350)))
     assert report.verdict == PASS

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from robobench.leaderboard.board import BoardInput, ScoreSpec
-from robobench.leaderboard.curves import Rung, drops_by_ladder, first_drop, first_drops, paired
+from robobench.leaderboard.curves import Rung, first_drop, first_drops, paired
 from robobench.leaderboard.score import Resampling, build_metrics
 from robobench.leaderboard.work import Work
 from robobench.proportions import mcnemar
@@ -91,7 +91,8 @@ def test_single_conditions_and_several_models() -> None:
     strong = {"clean": hits(90), "blur": hits(90), "a x=1": hits(90), "a x=2": hits(60)}
     weak = {"clean": hits(90), "blur": hits(50), "a x=1": hits(60), "a x=2": hits(60)}
     work = Work.of(exact({"s": strong, "w": weak}, cells), Resampling(0, 50))
-    assert drops_by_ladder(work) == {"blur": ("none", "blur"), "a": ("2", "1")}
+    assert first_drops(work, 0) == {"blur": "none", "a": "2"}
+    assert first_drops(work, 1) == {"blur": "blur", "a": "1"}
 
 
 @pytest.mark.parametrize("metric", ["calibration.nll", "calibration.ece"])

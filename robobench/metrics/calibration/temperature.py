@@ -7,6 +7,7 @@ temperature can be fitted anew to every resample of the images.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -190,6 +191,7 @@ class _Scaled(OfAllRows):
             out[some] = self.scaled(answers, correct, counts[some], _nodes(int(k)), fitted.place[some])
         return out
 
+    @abstractmethod
     def scaled(
         self,
         answers: _Answers,
@@ -199,7 +201,6 @@ class _Scaled(OfAllRows):
         place: Floats,
     ) -> Floats:
         """The number of resamples (r, n) whose temperatures lie at `place` (r,) of one interval."""
-        raise NotImplementedError
 
 
 @metrics.register("nll_scaled", version=1)
