@@ -10,6 +10,8 @@ STAMP := $(VENV)/.installed
 PEER := $(VENV)/.imagecorruptions
 PAGES := $(VENV)/.pages
 TESTING := NO_ALBUMENTATIONS_UPDATE=1 HF_HUB_OFFLINE=1 GOMP_SPINCOUNT=2000
+# a process for each core, up to 8, with one thread each; a file's tests stay together, they share what they set up
+BESIDE := -n auto --maxprocesses 8 --dist loadfile
 
 MODERN := import sys; sys.exit(sys.version_info < (3, 11))
 AGE := import sys; print(".".join(map(str, sys.version_info[:3])))
@@ -27,11 +29,11 @@ run: setup  ## rank four small models on real digits and write a page (installin
 
 test: setup  ## all tests but the slow ones
 	@echo "==> running the tests"
-	@$(TESTING) $(BIN)/python -m pytest
+	@$(TESTING) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(BESIDE)
 
 test-slow: setup  ## the tests that take minutes or need an accelerator
 	@echo "==> running the slow tests"
-	@$(TESTING) $(BIN)/python -m pytest -m "slow or gpu"
+	@$(TESTING) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(BESIDE) -m "slow or gpu"
 
 test-pages: setup $(PAGES)  ## the page in a real browser, tables in a real LaTeX (installs both from Debian)
 	@echo "==> running the tests that need a browser or LaTeX"

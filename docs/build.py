@@ -1,4 +1,4 @@
-"""Write docs/plugins.md and docs/leaderboard.schema.json from the code; --check only says what is stale."""
+"""Write docs/plugins.md and the JSON schemas from the code; --check only says what is stale."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from robobench.leaderboard.gate_json import gate_schema
 from robobench.leaderboard.render_json import json_schema
 from robobench.registry import REGISTRIES, Plugin, schema
 
 PAGE = Path(__file__).parent / "plugins.md"
 SCHEMA = PAGE.with_name("leaderboard.schema.json")
+GATE = PAGE.with_name("gate.schema.json")
 HEAD = """\
 # Plug-ins
 
@@ -123,6 +125,7 @@ def field_comments(cls: type[Any]) -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Write the pages, or compare them."""
     pages = {PAGE: page(), SCHEMA: json.dumps(json_schema(), indent=1) + "\n"}
+    pages[GATE] = json.dumps(gate_schema(), indent=1) + "\n"
     if "--check" not in arguments:
         for path, text in pages.items():
             path.write_text(text, encoding="utf-8")

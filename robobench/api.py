@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +15,20 @@ from robobench.engine.local import Local, Outcome, Progress, Silent, best_device
 from robobench.engine.plan import Plan, plan
 from robobench.engine.record import RunRecord, from_json, merged, record_of, to_json
 from robobench.engine.resolve import Resolved, ResolvedModel, cells, resolve
-from robobench.engine.stopping import Stopping
+from robobench.engine.stopping import Stopping, StopRule
+from robobench.engine.thumbnails import credit, thumbnails
 from robobench.engine.yardsticks import yardsticks
+from robobench.errors import RobobenchError
 from robobench.leaderboard.board import Leaderboard
 from robobench.leaderboard.build import build
 from robobench.leaderboard.collect import collect
+from robobench.leaderboard.gate_stopping import Against, GateStopping
+from robobench.leaderboard.hurt import pictures_wanted
 from robobench.store import Store
 from robobench.suite.load import load_suite
 from robobench.suite.suite import ModelEntry, Suite
-from robobench.types import Keep
+from robobench.tracking.track import Tracker, track, tracker_of
+from robobench.types import Keep, Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +87,10 @@ class Results:
             ]
         )
 
+    def tell(self, trackers: Sequence[Tracker]) -> tuple[str, ...]:
+        """Tell trackers of this run's models. What they did not take comes back in words."""
+        return track(self.leaderboard, trackers, {c.model.name for c in self.planned.cells})
+
     @property
     def complete(self) -> bool:
         return not self.outcome.broken and not self.outcome.interrupted
@@ -98,6 +109,9 @@ def run(
     allow_code: bool = False,
     keep_images: Keep | None = None,
     precision: float | None = None,
+    show_images: bool = False,
+    against: str | Path | Against | None = None,
+    trackers: Sequence[str | Tracker] = (),
     progress: Progress | None = None,
 ) -> Results:
     """Evaluate models under a suite, computing only what the results folder lacks.
@@ -108,17 +122,22 @@ def run(
     suite's data. limit: at most so many images of each data set. out: the results folder. allow_code:
     let code run that the suite file names; what `models` names may run anyway. keep_images: store the pixels
     of attacked images beside their rows, of those that `fallen` or of `all`. precision: end a model's work on
-    a data set as soon as every cell there is known to +- so much (`robobench.engine.stopping`).
+    a data set as soon as every cell there is known to +- so much (`robobench.engine.stopping`). show_images:
+    let the page show and name the most hurt images, also where no licence of the data is known. against: end
+    a model's work as soon as its gate against this baseline is settled (`robobench.leaderboard.looks`).
+    trackers: told of the results at the end: `mlflow:URI`, `wandb:PROJECT`, `tensorboard:DIR`, or a Tracker
+    of `robobench.tracking.track`; what fails there is a RuntimeWarning.
 
     Raises RobobenchError for what a user can mend. Work that fails is recorded in
     `results.outcome.failures` and the rest goes on, unless `fail_fast`.
     """
+    listeners = [tracker_of(t) if isinstance(t, str) else t for t in trackers]
     chosen = load_suite(suite) if isinstance(suite, (str, Path)) else suite
     store = Store.open(Path(out), create=True)
     resolved = resolve(
         chosen, _entries(models), data=data, limit=limit, allow_code=allow_code, excluded=store.excluded
     )
-    return execute(
+    results = execute(
         resolved,
         store,
         command=f"robobench.run({chosen.name!r})",
@@ -128,7 +147,13 @@ def run(
         progress=progress or Silent(),
         keep_images=keep_images,
         precision=precision,
+        show_images=show_images,
+        against=Against(Path(against)) if isinstance(against, (str, Path)) else against,
     )
+    if not results.outcome.interrupted:
+        for said in results.tell(listeners):
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+    return results
 
 
 def execute(
@@ -142,10 +167,12 @@ def execute(
     progress: Progress,
     keep_images: Keep | None = None,
     precision: float | None = None,
+    show_images: bool = False,
+    against: Against | None = None,
 ) -> Results:
     """Plan what the store lacks, compute it, and keep the record that boards are built from."""
     with store.writing():
-        stopping = None if precision is None else Stopping.of(resolved, store, precision)
+        stopping = _stopping(resolved, store, precision, against)
         have = store.have(c.key for c in cells(resolved))
         planned = plan(resolved, have, None if stopping is None else stopping.ends)
         outcome = Outcome()
@@ -154,8 +181,20 @@ def execute(
                 resolved, store, planned, device, batch_size, fail_fast, progress, keep_images, stopping
             )
         record = _keep_record(resolved, store, command, outcome, device, progress, stopping)
+        _keep_pictures(resolved, store, record, outcome, show_images)
         store.compact()
     return Results(store, record, outcome, planned)
+
+
+def _stopping(
+    resolved: Resolved, store: Store, precision: float | None, against: Against | None
+) -> StopRule | None:
+    """What may end a model's work before its images do."""
+    if precision is not None and against is not None:
+        raise RobobenchError("a run ends at a precision or when a gate is settled, not at both")
+    if precision is not None:
+        return Stopping.of(resolved, store, precision)
+    return None if against is None else GateStopping.of(resolved, store, against)
 
 
 def _compute(
@@ -167,7 +206,7 @@ def _compute(
     fail_fast: bool,
     progress: Progress,
     keep_images: Keep | None,
-    stopping: Stopping | None,
+    stopping: StopRule | None,
 ) -> Outcome:
     from robobench.tasks.classification import LOGITS, Classification
 
@@ -192,7 +231,7 @@ def _keep_record(
     outcome: Outcome,
     device: str | None,
     progress: Progress,
-    stopping: Stopping | None,
+    stopping: StopRule | None,
 ) -> RunRecord:
     """The run's protocol, with the models of earlier runs under the same fingerprint."""
     if outcome.undecodable:  # they have left the data, and so the fingerprint
@@ -214,6 +253,21 @@ def _keep_record(
     record = merged(from_json(earlier[-1]) if earlier else None, new)
     store.put_run(record.fingerprint, to_json(record))
     return record
+
+
+def _keep_pictures(
+    resolved: Resolved, store: Store, record: RunRecord, outcome: Outcome, asked: bool
+) -> None:
+    """Pictures of the most hurt images, where they may be shown; with nothing new they stay as they are."""
+    allowed, kept = credit(resolved, asked), store.asides.pictures(record.fingerprint)
+    if allowed is None:
+        store.asides.put_pictures(record.fingerprint, None)
+        return
+    if outcome.interrupted or (kept is not None and kept.credit == allowed and not outcome.rows):
+        return
+    png = thumbnails(resolved, pictures_wanted(collect(record, store)), cache_folder())
+    with suppress(RobobenchError):  # a page without pictures is better than no run
+        store.asides.put_pictures(record.fingerprint, Pictures(allowed, png))
 
 
 def _entries(

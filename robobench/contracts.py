@@ -230,7 +230,11 @@ class ModelSource(Protocol):
 
 
 class DataSource(Protocol):
-    """Where images of one kind come from; its dataclass fields are the SPEC's parameters."""
+    """Where images of one kind come from; its dataclass fields are the SPEC's parameters.
+
+    Read where it is there: `showable`, the licence under which anybody may be shown the images, and whose
+    they are. Without it no page shows or names one, unless the user of a run asks for that.
+    """
 
     def index(self) -> DataIndex:
         """Ids, labels and revision. Raises DataError."""

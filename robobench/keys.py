@@ -75,3 +75,8 @@ def file_digest(path: Path) -> str:
     """The key of a file's content, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
+
+
+def as_file(value: Any) -> str:
+    """The JSON of `canonical` for people to read: sorted, a value a line."""
+    return json.dumps(json.loads(canonical(value)), indent=1, sort_keys=True) + "\n"

@@ -54,8 +54,19 @@ def live(folder: Path) -> list[Path]:
     for path in paths:
         with readable(path):
             metadata = pq.read_schema(path).metadata or {}
-        gone.update(json.loads(metadata.get(REPLACES, b"[]")))
+        gone.update(_replaced(path, metadata.get(REPLACES, b"[]")))
     return [p for p in paths if p.stem not in gone]
+
+
+def _replaced(path: Path, said: bytes) -> list[str]:
+    """The names of the files that one stands for. Raises StoreError."""
+    try:
+        names = json.loads(said)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise StoreError(f"{path}: the row file does not say which files it stands for: delete it")
+    return names
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -207,6 +218,24 @@ def _absent(kind: pa.DataType, column: pa.ChunkedArray) -> bool:
     import pyarrow as pa
 
     return not pa.types.is_floating(kind) and bool(len(column)) and column.null_count == len(column)
+
+
+def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column as one value for each row, or (rows, width) of a column of lists. What is not there is NaN."""
+    import pyarrow as pa
+
+    if not pa.types.is_nested(column.type):
+        one = column.chunk(0) if column.num_chunks == 1 else column
+        return np.asarray(one.to_numpy(zero_copy_only=False))
+    whole = column.combine_chunks()
+    known = np.asarray(whole.is_valid())
+    flat = whole.flatten().to_numpy(zero_copy_only=False)
+    width = flat.size // max(1, int(known.sum()))
+    if known.all():
+        return np.asarray(flat.reshape(-1, width))
+    found = np.full((known.size, width), np.nan, flat.dtype)
+    found[known] = flat.reshape(-1, width)
+    return found
 
 
 @contextmanager

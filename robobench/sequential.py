@@ -21,7 +21,7 @@ time with a probability of at most alpha. The interval after n images holds all 
 W_n is convex in m and at most 1 at the mean of the x_i, so this is an interval around what was measured.
 
 What it covers is the mean of the m_i of the images visited so far. Images come in rounds that hold each
-class once (`engine.resolve.visiting_order`), so at the end of each round this is the mean over all classes,
+class once (`engine.sets.visiting_order`), so at the end of each round this is the mean over all classes,
 though no two images are drawn alike; inside a round it lies off by what the few images of an unfinished
 round can change, a share of (images of that round) / n at most. Where some classes have fewer images than
 others, later rounds lack them, and the interval is about the mix of classes that has been visited, as with
@@ -43,6 +43,7 @@ JRSS B 86, 2024.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,6 +102,61 @@ def difference_sequence(
     return _interval(nodes, gains, count, centre, np.full_like(centre, -1.0), level)
 
 
+def signed_sequence(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """The confidence sequence of a mean of values in [-1, 1], after all of the given ones.
+
+    For -1, 0 and 1 it is that of `difference_sequence`. No values give [-1, 1]. Raises ValueError for a value
+    outside, or NaN.
+
+    >>> low, high = signed_sequence([1] * 60 + [-1] * 20 + [0] * 920)
+    >>> round(low, 4), round(high, 4)
+    (0.0115, 0.0712)
+    """
+    given = _signed(values)
+    nodes = np.concatenate([_DIFFERENCE, -_DIFFERENCE])
+    kinds, counts = np.unique(given, return_counts=True)
+    gains = np.asarray(np.log1p(np.outer(kinds, nodes)).T @ counts, np.float64)
+    n = np.asarray(given.size, np.float64)
+    centre = np.asarray(given.mean() if given.size else 0.0)
+    low, high = _interval(nodes, gains, n, centre, np.asarray(-1.0), level)
+    return float(low), float(high)
+
+
+@dataclass
+class Doubt:
+    """How little sense it makes, as images come in, that the mean of what they give reaches a limit.
+
+    Values in [-1, 1], and a limit between; the wealth W(limit) from the top of this file over the negative mu
+    alone. While the mean of the m_i so far is at the limit or above, it is at most a martingale: it exceeds
+    1 / alpha at any time with a probability of at most alpha. So a mean below the limit may be claimed at the
+    first such time. To doubt that a mean is as low as a limit, turn the signs of both.
+    """
+
+    limit: float
+    n: int = 0
+    _gains: Floats = field(default_factory=lambda: np.zeros(_DIFFERENCE.size), repr=False)
+
+    def add(self, values: ArrayLike) -> Floats:
+        """The logarithm of W after each of these values. Raises ValueError for one outside [-1, 1], or NaN.
+
+        >>> doubt = Doubt(0.02)
+        >>> doubt.add([0] * 300).round(1)[[99, 199, 299]].tolist()
+        [0.6, 1.6, 3.0]
+        >>> int(np.argmax(doubt.add([0] * 300) > np.log(100))) + 300
+        396
+        """
+        if not -1 < self.limit < 1:
+            raise ValueError(f"limit: expected a number between -1 and 1, got {self.limit!r}")
+        kinds, which = np.unique(_signed(values), return_inverse=True)
+        gains = self._gains + np.log1p(np.outer(kinds, -_DIFFERENCE))[which].cumsum(axis=0)
+        n = self.n + np.arange(1, which.size + 1)
+        if which.size:
+            self.n, self._gains = int(n[-1]), gains[-1]
+        terms = gains - np.outer(n, np.log1p(-_DIFFERENCE * self.limit))
+        top = terms.max(axis=1, initial=-np.inf)
+        return np.asarray(top + np.log(np.exp(terms - top[:, None]).mean(axis=1)), np.float64)
+
+
 def reach(k: ArrayLike, n: ArrayLike, level: float = LEVEL) -> Floats:
     """How far the end of the interval that is farther off lies from the measured share; NaN for n = 0.
 
@@ -139,6 +195,13 @@ def images_for_precision(share: ArrayLike, precision: float, level: float = LEVE
         wide = reach(shares * middle, middle, level) > precision
         low, high = np.where(wide, middle, low), np.where(wide, high, middle)
     return high
+
+
+def _signed(values: ArrayLike) -> Floats:
+    given = np.asarray(values, np.float64)
+    if not bool((np.abs(given) <= 1).all()):
+        raise ValueError(f"expected values in [-1, 1], got {float(given[~(np.abs(given) <= 1)][0])!r}")
+    return given
 
 
 def _interval(

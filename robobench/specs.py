@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from robobench.errors import BadSpec
@@ -80,3 +81,16 @@ def public_path(text: str) -> str:
     "No such file: 'w.pt' (eps 8/255, see https://pytorch.org/docs)"
     """
     return _ABSOLUTE.sub(lambda match: re.split(r"[/\\]", match[0].rstrip("/\\"))[-1], text)
+
+
+def without_paths(value: Any) -> Any:
+    """A value of JSON in which every text is a public one; names of fields stay as they are.
+
+    >>> without_paths({"path": ["/data/val", 8]})
+    {'path': ['val', 8]}
+    """
+    if isinstance(value, Mapping):
+        return {k: without_paths(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_paths(v) for v in value]
+    return public_path(value) if isinstance(value, str) else value

@@ -9,9 +9,12 @@ results/
   excluded/<revision>.json     images that cannot be decoded
   preparations/<key>/*.safetensors
   yardsticks/<key>.json        how far a condition takes images from the clean ones
+  gallery/<fingerprint>.json   pictures of a run's most hurt images, where they may be shown
+  speed/<model>.json           how fast a model is, measured here or there
   images/<cell>/<key>.safetensors   attacked images of the rows of an item, where a run keeps them
   cells.json                   what each cell key stands for
   runs/<fingerprint>.json      suite, data and models of each run
+  verified/<key>.json          what came of computing some of a model's rows again, see `engine.verified`
 ```
 A Parquet file exists only when it is complete: everything is written beside its place, flushed to the
 disk and renamed. A compacted file names the files it replaces, so that a kill between writing it and
@@ -22,7 +25,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,17 +35,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robobench import rowfiles
+from robobench.asides import Asides
 from robobench.atomic import HALF, disk, place
 from robobench.errors import StoreError
-from robobench.keys import canonical, digest
+from robobench.keys import as_file, canonical, digest
 from robobench.lossless import Damaged, Kept, names_in
-from robobench.types import Cell, CellFailure, WorkItem, Yardstick, finite
+from robobench.types import Cell, CellFailure, WorkItem
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
-_MANIFEST = "robobench.json"
+MANIFEST = "robobench.json"
 _COMPACT_ABOVE = 16  # small files before they are joined
 _SMALL, _LARGE = 2**26, 2**27  # bytes of columns: a file below is small, one of joined ones is about so large
 
@@ -57,13 +60,13 @@ class Store:
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Store:
         """Open a results folder. Raises StoreError when it is missing, foreign or of a newer format."""
-        manifest = root / _MANIFEST
+        manifest = root / MANIFEST
         if not manifest.is_file():
             if not create:
                 raise StoreError(f"{root}: no results there; `robobench run SUITE --out {root}` makes some")
             if root.is_dir() and any(p.name != ".lock" for p in root.iterdir()):
                 raise StoreError(
-                    f"{root}: the folder holds other files and no {_MANIFEST}: choose an empty or new one"
+                    f"{root}: the folder holds other files and no {MANIFEST}: choose an empty or new one"
                 )
             store = cls(root)
             store._write(manifest, canonical({"format": FORMAT}).encode())
@@ -74,7 +77,7 @@ class Store:
     def _check_format(self, manifest: Path) -> None:
         try:
             found = json.loads(manifest.read_text())["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{manifest}: cannot be read ({error}): is this a results folder?") from None
         if found != FORMAT:
             raise StoreError(
@@ -105,6 +108,11 @@ class Store:
             finally:
                 lock.truncate(0)
 
+    @property
+    def asides(self) -> Asides:
+        """What is known besides the rows: distances, speeds, pictures, verifications."""
+        return Asides(self.root)
+
     # rows
 
     def put(
@@ -128,10 +136,29 @@ class Store:
         if images is not None:
             record["kept"] = {cell: f"{key}.safetensors" for cell in sorted(images)}
         self._describe(item.cells)
-        self._write(self.root / "rows" / f"{key}.json", _pretty(record))
+        self._write(self.root / "rows" / f"{key}.json", _json(record))
         place(self.root / "rows" / f"{key}.parquet", lambda part: rowfiles.write(table, part))
         for cell, ids in item.missing.items():
             self._forget_failures(cell, ids)
+
+    def take_over(
+        self,
+        rows: pa.Table,
+        records: Sequence[Mapping[str, Any]],
+        cells: Mapping[str, Any],
+        images: Iterable[tuple[str, Path]] = (),
+    ) -> None:
+        """Write rows of another folder as one file.
+
+        records: what made them, as `provenance` gives it. cells: what their cells stand for. images: of some
+        cells files of attacked images, which the records name.
+        """
+        key = digest(sorted(cells), rows.num_rows)
+        for cell, path in images:
+            self._write(self.root / "images" / cell / path.name, path.read_bytes())
+        self._write(self.root / "cells.json", _json({**self.describe(), **cells}))
+        self._write(self.root / "rows" / f"{key}.json", _json(list(records)))
+        place(self.root / "rows" / f"{key}.parquet", lambda part: rowfiles.write(rows, part))
 
     def have(self, cells: Iterable[str]) -> dict[str, frozenset[str]]:
         """The image ids that each of the cells has rows for. Raises StoreError."""
@@ -175,9 +202,12 @@ class Store:
         sidecar = path.with_suffix(".json")
         try:
             content = json.loads(sidecar.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{sidecar}: the record of what made {path.name} is damaged: {error}") from None
-        return content if isinstance(content, list) else [content]
+        records = content if isinstance(content, list) else [content]
+        if not all(_is_record(r) for r in records):
+            raise StoreError(f"{sidecar}: does not say what made {path.name}: no model, time or cells")
+        return records
 
     def describe(self) -> dict[str, Any]:
         """Cell key -> model, condition and data, for people and queries."""
@@ -208,7 +238,7 @@ class Store:
         names = sorted(p.stem for p in paths)
         key = digest(names)
         records = [record for path in sorted(paths) for record in self._records(path)]
-        self._write(self.root / "rows" / f"{key}.json", _pretty(records))
+        self._write(self.root / "rows" / f"{key}.json", _json(records))
         table = rowfiles.joined(sorted(paths))
         table = table.replace_schema_metadata({rowfiles.REPLACES: json.dumps(names).encode()})
         place(self.root / "rows" / f"{key}.parquet", lambda part: rowfiles.write(table, part))
@@ -218,7 +248,7 @@ class Store:
     def put_failure(self, failure: CellFailure) -> None:
         """Record work that could not be done; the next run tries it again."""
         key = digest(failure.cell, sorted(failure.ids))
-        self._write(self.root / "failures" / f"{failure.cell}-{key}.json", _pretty(asdict(failure)))
+        self._write(self.root / "failures" / f"{failure.cell}-{key}.json", _json(asdict(failure)))
 
     def failures(self, cells: Iterable[str]) -> list[CellFailure]:
         """The recorded failures of some cells."""
@@ -245,39 +275,28 @@ class Store:
         """Take images out of a data revision, for every model."""
         if images:
             known = {**self.excluded(revision), **images}
-            self._write(self.root / "excluded" / f"{revision}.json", _pretty(known))
-
-    # yardsticks
-
-    def put_yardstick(self, key: str, value: Yardstick) -> None:
-        """Keep how far a condition is from clean; what is not finite becomes null."""
-        content = {"psnr": finite(value.psnr), "ssim": finite(value.ssim), "images": value.images}
-        self._write(self.root / "yardsticks" / f"{key}.json", _pretty(content))
-
-    def yardstick(self, key: str) -> Yardstick | None:
-        """What `put_yardstick` kept, if anything; a damaged file counts as nothing."""
-        try:
-            found = json.loads((self.root / "yardsticks" / f"{key}.json").read_text())
-            ratio = math.inf if found["psnr"] is None else float(found["psnr"])
-            return Yardstick(ratio, math.nan if found["ssim"] is None else found["ssim"], found["images"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            self._write(self.root / "excluded" / f"{revision}.json", _json(known))
 
     # runs
 
     def put_run(self, fingerprint: str, record: Mapping[str, Any]) -> None:
         """Keep the protocol of a run, under its fingerprint."""
         turn = 1 + max((r["turn"] for r in self.runs()), default=0)
-        self._write(self.root / "runs" / f"{fingerprint}.json", _pretty({**record, "turn": turn}))
+        self._write(self.root / "runs" / f"{fingerprint}.json", _json({**record, "turn": turn}))
 
     def runs(self) -> list[dict[str, Any]]:
         """The protocols of all runs, oldest first."""
         found = []
         for path in (self.root / "runs").glob("*.json"):
             try:
-                found.append(dict(json.loads(path.read_text())))
-            except (OSError, ValueError) as error:
+                run = dict(json.loads(path.read_text()))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise StoreError(f"{path}: the record of a run is damaged: {error}") from None
+            kinds = {"turn": int, "suite": str, "fingerprint": str}
+            wrong = [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]
+            if wrong:
+                raise StoreError(f"{path}: the record of a run has no {wrong[0]!r}")
+            found.append(run)
         return sorted(found, key=lambda r: int(r["turn"]))
 
     # attacked images
@@ -329,7 +348,7 @@ class Store:
         known = self.describe()
         new = {c.key: _description(c) for c in cells if c.key not in known}
         if new:
-            self._write(self.root / "cells.json", _pretty({**known, **new}))
+            self._write(self.root / "cells.json", _json({**known, **new}))
 
     def _write(self, path: Path, data: bytes) -> None:
         place(path, lambda part: part.write_bytes(data))
@@ -360,6 +379,16 @@ def _whole(path: Path) -> Iterator[None]:
         ) from None
 
 
+def _is_record(content: Any) -> bool:
+    """Whether JSON can be the record of what made some rows."""
+    made = content.get("provenance") if isinstance(content, dict) else None
+    model = made.get("model") if isinstance(made, dict) else None
+    if not isinstance(made, dict) or not isinstance(model, dict):
+        return False
+    texts = (made.get("time"), model.get("digest"), model.get("weights"))
+    return all(isinstance(t, str) for t in texts) and isinstance(content.get("cells"), list)
+
+
 def _description(cell: Cell) -> dict[str, Any]:
     condition = cell.condition
     return {
@@ -372,5 +401,5 @@ def _description(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _pretty(value: Any) -> bytes:
-    return (json.dumps(json.loads(canonical(value)), indent=1, sort_keys=True) + "\n").encode()
+def _json(value: Any) -> bytes:
+    return as_file(value).encode()

@@ -307,6 +307,17 @@ class Yardstick:
     images: int
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures that a run made of images which may be shown. credit: their licence and whose they are.
+
+    png: by (image, condition), a PNG in base64; an image as it is stored stands under the clean condition.
+    """
+
+    credit: str
+    png: Mapping[tuple[str, str], str]
+
+
 Rows = Mapping[str, NDArray[Any]]
 
 

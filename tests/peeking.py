@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from robobench.engine.resolve import visiting_order
+from robobench.engine.sets import visiting_order
 
 Interval = Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]
 

@@ -50,6 +50,7 @@ def test_the_plugin_page_is_what_the_plugins_say(build):
 def test_a_page_that_is_out_of_date_is_found(build, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(build, "PAGE", tmp_path / "plugins.md")
     monkeypatch.setattr(build, "SCHEMA", tmp_path / "leaderboard.schema.json")
+    monkeypatch.setattr(build, "GATE", tmp_path / "gate.schema.json")
     assert build.main(["--check"]) == 1
     assert "run `make docs`" in capsys.readouterr().err
     assert build.main([]) == 0

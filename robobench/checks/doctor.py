@@ -15,7 +15,8 @@ from robobench.checks.finding import Finding
 from robobench.contracts import LoadedModel, Model
 from robobench.engine.frames import batches, open_frames
 from robobench.engine.provenance import versions
-from robobench.engine.resolve import DataSet, resolve
+from robobench.engine.resolve import resolve
+from robobench.engine.sets import DataSet
 from robobench.engine.sweep import PROBABILITIES, are_probabilities
 from robobench.errors import ModelError, RobobenchError
 from robobench.specs import parse_spec

@@ -15,7 +15,8 @@ from robobench.checks.adversarial import Stock, given_images
 from robobench.data.digests import cache_folder
 from robobench.engine.frames import Frames, open_frames
 from robobench.engine.local import Local
-from robobench.engine.resolve import DataSet, Resolved
+from robobench.engine.resolve import Resolved
+from robobench.engine.sets import DataSet
 from robobench.errors import RobobenchError
 from robobench.store import Store
 from robobench.tasks.classification import Classification

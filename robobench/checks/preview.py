@@ -17,15 +17,8 @@ from robobench.data.installed import installed_folder
 from robobench.engine.frames import Frames, open_frames
 from robobench.engine.pictures import pictures
 from robobench.engine.prepare import Prepared
-from robobench.engine.resolve import (
-    DataSet,
-    Resolved,
-    ResolvedModel,
-    data_set,
-    identify,
-    revisions,
-    through_view,
-)
+from robobench.engine.resolve import Resolved, ResolvedModel, identify, revisions
+from robobench.engine.sets import DataSet, data_set, through_view
 from robobench.engine.splits import split
 from robobench.errors import RobobenchError, UnknownName, nearest
 from robobench.fidelity import psnr, ssim

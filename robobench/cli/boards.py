@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,19 +30,32 @@ def leaderboard(
             "--to", metavar="DIR", help="Write all formats into a folder, as leaderboards/ holds them."
         ),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Draw figures for a paper into a folder."),
+    ] = None,
+    as_: Annotated[
+        Literal["svg", "pdf", "png"] | None,
+        typer.Option("--as", help="With --figures: what they are saved as; by default SVG."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="With `build`: change nothing, exit with 3 when a file is stale.")
     ] = False,
 ) -> int:
     """Rank the models of a results folder again, from its rows.
 
-    `robobench leaderboard build [--to DIR]` renders every published board below DIR (leaderboards/ by
-    default) again from its data, and the index over them; with `--check` it only says what is out of date.
+    `robobench leaderboard build [--to DIR]` scores and renders every published board below DIR
+    (leaderboards/ by default) again, and the index over them; with `--check` it only says which files are not
+    what their numbers render to.
     """
     if check and suite != BUILD:
         raise RobobenchError(
             "--check belongs to `robobench leaderboard build`, which renders published boards"
         )
+    if as_ is not None and figures is None:
+        raise RobobenchError(f"--as {as_} belongs to --figures DIR, which draws figures into a folder")
+    if suite == BUILD and figures is not None:
+        raise RobobenchError("--figures draws the board of a results folder, not published ones")
     if suite == BUILD:
         return _build(Path("leaderboards") if to is None else to, check=check)
     from robobench.cli.table import board_table
@@ -56,15 +69,19 @@ def leaderboard(
     board = build(collect(newest_run(store, suite), store))
     if to is not None:
         typer.echo(f"page: {publish(board, to) / 'index.html'}")
-    elif format_ == "table":
-        board_table(board)
-    else:
-        typer.echo(render(board, format_))
+    if figures is not None:
+        from robobench.leaderboard.figures import save_figures
+
+        for path in save_figures(board, figures, as_ or "svg"):
+            typer.echo(f"figure: {path}")
+    if to is None and figures is None:
+        board_table(board) if format_ == "table" else typer.echo(render(board, format_))
     return ExitCode.FAILED_CELLS if board.broken else ExitCode.OK
 
 
 def _build(root: Path, *, check: bool) -> int:
     from robobench.leaderboard.publish import INDEX, rebuild, stale
+    from robobench.leaderboard.text import shown
 
     if check:
         old = stale(root)
@@ -74,7 +91,7 @@ def _build(root: Path, *, check: bool) -> int:
         return ExitCode.CHECK if old else ExitCode.OK
     boards = rebuild(root)
     for name, board in boards.items():
-        typer.echo(f"{name}: {len(board.entries)} models, protocol {board.suite.fingerprint}")
+        typer.echo(f"{shown(name)}: {len(board.entries)} models, protocol {board.suite.fingerprint}")
     typer.echo(f"index: {root / INDEX}")
     return ExitCode.OK
 

@@ -29,7 +29,7 @@ def families(
     from robobench.leaderboard.build import build
     from robobench.leaderboard.collect import collect, newest_run
     from robobench.leaderboard.families import compare_families, members_of
-    from robobench.leaderboard.text import DASH, number
+    from robobench.leaderboard.text import DASH, number, shown
     from robobench.store import Store
 
     store = Store.open(out)
@@ -40,10 +40,10 @@ def families(
         print_json(without_nan(asdict(found)))
         return ExitCode.OK
     unit = next((e.score.unit for e in board.entries), "fraction")
-    typer.echo("models: " + (", ".join(f"{n} {f}" for f, n in found.models.items()) or "none"))
+    typer.echo("models: " + shown(", ".join(f"{n} {f}" for f, n in found.models.items()) or "none"))
     typer.echo("held equal: " + (", ".join(found.covariates) or "nothing"))
     for name, why in found.left_out.items():
-        typer.echo(f"left out: {name} ({why})")
+        typer.echo(shown(f"left out: {name} ({why})"))
     rows = [
         (d.first, d.second, d.verdict, number(d.value, unit),
          DASH if d.low != d.low else f"[{number(d.low, unit)}, {number(d.high, unit)}]",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +12,8 @@ from robobench.cli import options
 
 if TYPE_CHECKING:
     from robobench.leaderboard.board import BoardInput
-    from robobench.leaderboard.gate import Check, Report
+    from robobench.leaderboard.gate import Report
+    from robobench.leaderboard.policy import Policy
 
 SuiteOption = Annotated[
     str | None, typer.Option("--suite", metavar="NAME", help="Of which suite; by default the newest run's.")
@@ -31,11 +31,12 @@ def baseline(
     """Keep a model's answers, a few bytes an image, for later models to be held against."""
     from robobench.leaderboard.baseline import write_baseline
     from robobench.leaderboard.collect import newest_run
+    from robobench.leaderboard.text import shown
     from robobench.store import Store
 
     store = Store.open(out)
     rows = write_baseline(store, newest_run(store, suite), model, to)
-    typer.echo(f"{to}: {rows:,} answers of {model}, {to.stat().st_size / 1024:.0f} KiB")
+    typer.echo(f"{to}: {rows:,} answers of {shown(model)}, {to.stat().st_size / 1024:.0f} KiB")
     return 0
 
 
@@ -44,15 +45,22 @@ def gate(
     candidate: Annotated[
         str, typer.Argument(metavar="CANDIDATE", help="A model of the results folder, or another such file.")
     ],
-    policy: Annotated[
-        Path | None,
-        typer.Option("--policy", metavar="FILE", help="gate.yaml: margins, alpha, groups, floors."),
-    ] = None,
+    policy: options.GatePolicy = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="For a run with --against: settled after how many images?")
+    ] = False,
     out: options.Out = options.RESULTS,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
     github: Annotated[
-        bool, typer.Option("--github", help="Annotations, and a step summary where GitHub asks for one.")
+        bool,
+        typer.Option(
+            "--github", help="Annotations, and a step summary and outputs where GitHub asks for them."
+        ),
     ] = False,
+    inconclusive: Annotated[
+        Literal["pass", "fail"] | None,
+        typer.Option("--inconclusive", help="What comes of an inconclusive gate, instead of the policy's."),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Fail when a candidate is worse than a baseline; pass when a drop of the margin is excluded.
@@ -60,25 +68,28 @@ def gate(
     Both have answered the same images of one suite. Each condition, each ladder and the score are tested; the
     exit code is 3 for a candidate that is held back. Where the images can decide neither, the gate is
     inconclusive and the policy says what comes of it (`inconclusive: pass` or `fail`).
+
+    With --sequential the images count in the order in which they were computed, and a line is settled as
+    soon as it can be, which lets `robobench run SUITE --against BASELINE` stop there.
     """
     from robobench.atomic import place_text
-    from robobench.cli.table import print_json, without_nan
-    from robobench.leaderboard.gate import gate as judge
-    from robobench.leaderboard.gate_text import sentence, to_junit, to_summary, workflow_commands
+    from robobench.cli.table import print_json
+    from robobench.leaderboard.gate_json import to_values
+    from robobench.leaderboard.gate_text import sentence, to_junit, workflow_commands
     from robobench.leaderboard.policy import Policy, load_policy
 
     rule = load_policy(policy) if policy else Policy()
-    found = judge(_baseline(baseline), _candidate(baseline, candidate, out), rule)
+    if inconclusive is not None:
+        rule = rule.model_copy(update={"inconclusive": inconclusive})
+    found = _judged(baseline, candidate, out, rule, sequential)
     if junit is not None:
         place_text(junit, to_junit(found))
     if github:
         for line in workflow_commands(found):
             typer.echo(line)
-        if os.environ.get("GITHUB_STEP_SUMMARY"):
-            with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
-                file.write(to_summary(found))
+        _tell_github(found)
     if json:
-        print_json({**without_nan(asdict(found)), "exit_code": found.exit_code})
+        print_json(to_values(found))
     else:
         _print(found)
         typer.echo(sentence(found))
@@ -93,11 +104,23 @@ def _baseline(path: Path) -> BoardInput:
     return collect(kept.record, kept)
 
 
-def _candidate(baseline: Path, name: str, out: Path) -> BoardInput:
+def _judged(baseline: Path, name: str, out: Path, rule: Policy, sequential: bool) -> Report:
+    from robobench.leaderboard.baseline import read_baseline
+    from robobench.leaderboard.gate import gate as judge
+    from robobench.leaderboard.gate_sequential import gate_in_sequence
+
+    one, two = _baseline(baseline), _candidate(baseline, name, out, sequential)
+    if not sequential:
+        return judge(one, two, rule)
+    orders = {d.name: d.order for d in read_baseline(baseline).record.data}
+    return gate_in_sequence(one, two, orders, rule)
+
+
+def _candidate(baseline: Path, name: str, out: Path, sequential: bool) -> BoardInput:
     """A model of the newest run of the baseline's suite, or another baseline."""
     from dataclasses import replace
 
-    from robobench.errors import UnknownName, nearest
+    from robobench.errors import RobobenchError, UnknownName, nearest
     from robobench.leaderboard.baseline import read_baseline
     from robobench.leaderboard.collect import collect, newest_run
     from robobench.store import Store
@@ -110,26 +133,26 @@ def _candidate(baseline: Path, name: str, out: Path) -> BoardInput:
     if not chosen:
         known = [m.name for m in record.models]
         raise UnknownName(f"{out}: no model {name!r} in the run of {record.suite}; {nearest(name, known)}")
+    if not sequential and any(s.precision is None for s in chosen[0].stopped.values()):
+        raise RobobenchError(
+            f"{name} ran only until a gate was settled: judge it with --sequential, or finish its run with "
+            f"`robobench run {record.suite}`"
+        )
     return collect(replace(record, models=chosen), store)
+
+
+def _tell_github(found: Report) -> None:
+    """A step's summary and its outputs, into the files that GitHub names."""
+    from robobench.leaderboard.gate_text import to_outputs, to_summary
+
+    for variable, text in (("GITHUB_STEP_SUMMARY", to_summary(found)), ("GITHUB_OUTPUT", to_outputs(found))):
+        if os.environ.get(variable):
+            with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
+                file.write(text)
 
 
 def _print(found: Report) -> None:
     from robobench.cli.table import frame_table
+    from robobench.leaderboard.gate_text import HEADS, row
 
-    frame_table(_HEADS, [_row(c) for c in found.checks])
-
-
-_HEADS = ("", "images", "baseline", "candidate", "drop", "95 % interval", "margin", "power", "verdict")
-
-
-def _row(check: Check) -> tuple[str, ...]:
-    from robobench.leaderboard.gate_text import points, power_of
-    from robobench.leaderboard.text import DASH, number
-
-    name = check.name if check.kind == "condition" else f"{check.kind}: {check.name}"
-    ends = f"[{points(check.low, check.unit)}, {points(check.high, check.unit)}]"
-    return (
-        name, f"{check.n:,}", number(check.baseline, check.unit), number(check.candidate, check.unit),
-        points(check.drop, check.unit), DASH if check.low != check.low else ends,
-        number(check.margin, check.unit), power_of(check), check.verdict,
-    )  # fmt: skip
+    frame_table(HEADS, [row(c) for c in found.checks])

@@ -46,10 +46,48 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A suite, a plug-in, or a model SPEC.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="A suite, a plug-in, or a model SPEC.")
+    ],
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Measure how fast models are on this machine, those of a suite where one is named, and keep "
+            "it with the results: `robobench leaderboard` then shows score against speed.",
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="With --measure: cpu, cuda, cuda:1 or mps; the best there is by default."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="With --measure: images of a forward pass.")
+    ] = 32,
+    out: options.Out = options.RESULTS,
+    allow_code: options.AllowCode = False,
     json: options.Json = False,
 ) -> int:
-    """Say what a suite, a plug-in or a model is: its parameters, their ranges, and its source."""
+    """Say what a suite, a plug-in or a model is: its parameters, their ranges, and its source.
+
+    With --measure: what models cost. Parameters, multiply-accumulates (MACs) of one image at the model's own
+    input size, and images a second: the bare network in float32 and inference mode on images that are in
+    memory already, the median of several repeats. Leave the machine alone meanwhile.
+    """
+    if measure:
+        from robobench.cli.measure import measure_models
+
+        return measure_models(
+            names, device=device, batch_size=batch_size, out=out, allow_code=allow_code, json=json
+        )
+    if len(names) > 1:
+        raise RobobenchError(f"expected one NAME, got {len(names)}; only with --measure may there be more")
+    return _show(names[0], json)
+
+
+def _show(name: str, json: bool) -> int:
     from robobench.registry import REGISTRIES
     from robobench.suite.load import suite_names
 

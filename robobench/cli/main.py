@@ -11,10 +11,14 @@ import typer
 from robobench.cli import adversarial as adversarial_command
 from robobench.cli import boards, look, run, zoo
 from robobench.cli import compare as compare_command
+from robobench.cli import diff as diff_command
 from robobench.cli import doctor as doctor_command
 from robobench.cli import families as families_command
 from robobench.cli import gate as gate_command
 from robobench.cli import preview as preview_command
+from robobench.cli import rerun as rerun_command
+from robobench.cli import submit as submit_command
+from robobench.cli import verify as verify_command
 from robobench.errors import ExitCode, RobobenchError, nearest
 
 EPILOG = (
@@ -45,8 +49,12 @@ app.command("leaderboard")(boards.leaderboard)
 app.command("compare")(compare_command.compare)
 app.command("baseline")(gate_command.baseline)
 app.command("gate")(gate_command.gate)
+app.command("verify")(verify_command.verify)
 app.command("families")(families_command.families)
 app.command("query")(boards.query)
+app.command("submit")(submit_command.submit)
+app.command("rerun")(rerun_command.rerun)
+app.command("diff")(diff_command.diff)
 app.command("doctor")(doctor_command.doctor)
 app.command("adversarial")(adversarial_command.adversarial)
 app.add_typer(zoo.app, name="zoo")

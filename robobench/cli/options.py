@@ -65,6 +65,37 @@ Precision = Annotated[
     ),
 ]  # fmt: skip
 
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against", metavar="BASELINE",
+        help="Stop a model as soon as its gate against this file of `robobench baseline` is settled, however "
+        "often one looks; then judge it by `robobench gate BASELINE NAME --sequential`.",
+    ),
+]  # fmt: skip
+GatePolicy = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="FILE", help="gate.yaml: margins, alpha, groups, floors."),
+]
+
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track", metavar="TRACKER",
+        help="Tell a tracker of the results: mlflow[:URI], wandb[:PROJECT] or tensorboard[:DIR]; give it "
+        "again for more. One that fails is a warning, the run stays as it is.",
+    ),
+]  # fmt: skip
+
+ShowImages = Annotated[
+    bool,
+    typer.Option(
+        "--show-images",
+        help="Show and name the most hurt images on the page, also where no licence of the data is known. "
+        "A later run without it takes them away again.",
+    ),
+]
+
 RESULTS = Path("results")
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from robobench.leaderboard.text import shown
 from robobench.types import WorkItem
 
 _EVERY = 10.0  # seconds between plain lines
@@ -55,7 +56,7 @@ class Bar:
         self._bar.start()
 
     def model(self, name: str) -> None:
-        self._name = name
+        self._name = name = shown(name)  # a result may come from anybody
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=_safe(name))
         else:

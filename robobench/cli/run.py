@@ -11,10 +11,12 @@ from robobench.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from robobench.api import Results
     from robobench.checks.planning import CellPlan
     from robobench.engine.resolve import Resolved
+    from robobench.leaderboard.gate_stopping import Against
     from robobench.store import Store
     from robobench.suite.suite import Suite
 
@@ -37,6 +39,10 @@ def run(
     ] = False,
     keep_images: options.KeepImages = None,
     precision: options.Precision = None,
+    show_images: options.ShowImages = False,
+    against: options.Against = None,
+    policy: options.GatePolicy = None,
+    track: options.Track = None,
     allow_code: options.AllowCode = False,
     json: options.Json = False,
 ) -> int:
@@ -50,7 +56,9 @@ def run(
     from robobench.engine.local import usable_device
     from robobench.engine.stopping import share_metric
     from robobench.store import Store
+    from robobench.tracking.track import tracker_of
 
+    held, trackers = _held(against, policy), [tracker_of(t) for t in track or ()]
     chosen = read_suite(suite, set_)
     store = Store.open(out, create=True)
     resolved = resolved_suite(chosen, model, data, limit, allow_code, store)
@@ -64,15 +72,34 @@ def run(
         results = api.execute(
             resolved,
             store,
-            command=_command(suite, model, data, limit, set_, precision),
+            command=_command(suite, model, data, limit, set_, precision, against),
             device=usable_device(device),
             batch_size=batch_size,
             fail_fast=fail_fast,
             progress=progress,
             keep_images=keep_images,
             precision=precision,
+            show_images=show_images,
+            against=held,
         )
-    return _finish(results, json=json)
+    code = _finish(results, json=json)
+    if not results.outcome.interrupted:
+        for said in results.tell(trackers):
+            typer.secho(f"warning: {said}", fg="yellow", err=True)
+    return code
+
+
+def _held(against: Path | None, policy: Path | None) -> Against | None:
+    """What the run is held against. Raises RobobenchError for a policy alone."""
+    from robobench.errors import RobobenchError
+    from robobench.leaderboard.gate_stopping import Against
+    from robobench.leaderboard.policy import Policy, load_policy
+
+    if against is None:
+        if policy is not None:
+            raise RobobenchError(f"--policy {policy}: a policy is for --against BASELINE, which is missing")
+        return None
+    return Against(against, load_policy(policy) if policy else Policy())
 
 
 def plan(
@@ -172,6 +199,7 @@ def _command(
     limit: int | None,
     pairs: list[str] | None,
     precision: float | None,
+    against: Path | None,
 ) -> str:
     """The command as a board shows it: without absolute paths."""
     from robobench.specs import public_path
@@ -181,6 +209,7 @@ def _command(
     parts += [f"--data {public_path(data)}"] if data else []
     parts += [f"--limit {limit}"] if limit else []
     parts += [f"--precision {precision:g}"] if precision else []
+    parts += [f"--against {public_path(str(against))}"] if against else []
     parts += [f"--set {public_path(pair)}" for pair in pairs or ()]
     return " ".join(parts)
 

@@ -44,10 +44,10 @@ _FIXED, _NUMBER = 30, 7  # characters: of rank, model, score and interval at the
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, keys in the order given."""
+    """JSON on standard output, keys in the order given; in ASCII, so that no name steers a terminal."""
     import sys
 
-    sys.stdout.write(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(plain(value), indent=1) + "\n")
 
 
 def without_nan(value: Any) -> Any:

@@ -29,6 +29,12 @@ _CENTRE = 14  # ... and puts its centre of mass on this row and column
 _UCI_MAX = 16  # a UCI cell counts the inked pixels of a 4x4 block
 _TEST_PER_CLASS = 100
 _SPLIT = "digits: mnist train/test split 1"
+# as https://keras.io/api/datasets/mnist says for MNIST, which names none itself, and
+# https://archive.ics.uci.edu/dataset/80 for UCI's digits
+_LICENCES = {
+    "mnist": "MNIST, Y. LeCun and C. Cortes, CC BY-SA 3.0",
+    "uci": "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI, CC BY 4.0",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,11 @@ class Digits(Light):
 
     path: Literal["mnist", "uci"]
     split: Literal["train", "test", "all"] = "test"
+
+    @property
+    def showable(self) -> str:
+        """Under which licence the images may be shown, and whose they are."""
+        return _LICENCES[self.path]
 
     def __post_init__(self) -> None:
         if self.path == "uci" and self.split == "train":

@@ -11,7 +11,7 @@ from robobench.registry import instance_of
 from robobench.types import OUTLIER, Condition, LabelSpace
 
 if TYPE_CHECKING:
-    from robobench.engine.resolve import DataSet
+    from robobench.engine.sets import DataSet
 
 
 def check_demands(conditions: Iterable[Condition], spaces: Mapping[str, LabelSpace]) -> None:

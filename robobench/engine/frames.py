@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.contracts import DataSource
-from robobench.engine.resolve import DataSet
+from robobench.engine.sets import DataSet
 from robobench.errors import DataError, UnreachableData
 from robobench.images import apply_view
 from robobench.keys import digest

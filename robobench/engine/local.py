@@ -16,8 +16,9 @@ from robobench.engine.lots import predict
 from robobench.engine.plan import Plan
 from robobench.engine.prepare import Prepared
 from robobench.engine.provenance import provenance
-from robobench.engine.resolve import DataSet, Resolved
-from robobench.engine.stopping import Stopping
+from robobench.engine.resolve import Resolved
+from robobench.engine.sets import DataSet
+from robobench.engine.stopping import StopRule
 from robobench.engine.sweep import PROBABILITIES, Bench, are_probabilities, failure, sweep
 from robobench.errors import ModelError, RobobenchError, StoreError, Unsupported
 from robobench.store import Store
@@ -88,7 +89,7 @@ class Local:
     batch_size: int = 64
     fail_fast: bool = False
     keep: Keep | None = None
-    stopping: Stopping | None = None
+    stopping: StopRule | None = None
     progress: Progress = field(default_factory=Silent)
     cache: Path | None = field(default_factory=cache_folder)
     frames: dict[tuple[str, View], Frames] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robobench.engine.frames import Frames, batches, to_pixels
-from robobench.engine.resolve import DataSet
+from robobench.engine.sets import DataSet
 from robobench.engine.steps import Applied, Memo, donors
 from robobench.types import Condition, ImageBatch
 

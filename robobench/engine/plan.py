@@ -110,7 +110,7 @@ def _items(
     size = _size(resolved, group)
     order = data.order
     usable = frozenset().union(*(resolved.ids(c.condition) for c in group))
-    if attack and _needs_whole_lots(group[0].condition):
+    if attack and needs_whole_lots(group[0].condition):
         order = data.visiting[: -(-_reach(group, order) // lot) * lot]
         usable = frozenset(order) - frozenset(data.excluded)
     for start in range(0, len(order), size):
@@ -148,7 +148,7 @@ def _asked(cell: Cell, cells: Iterable[Cell], lacking: Mapping[str, frozenset[st
     return frozenset().union(*(lacking[c.key] for c in cells if c.key == cell.key or cell.key in c.lower))
 
 
-def _needs_whole_lots(condition: Condition) -> bool:
+def needs_whole_lots(condition: Condition) -> bool:
     """Whether an image's result depends on its company: then the company is fixed, limit or not."""
     if condition.attack is None:
         return False

@@ -11,7 +11,8 @@ from robobench.contracts import LoadedModel
 from robobench.draws import Draws
 from robobench.engine.crafting import Crafting, whole_lots
 from robobench.engine.frames import Frames, batches
-from robobench.engine.resolve import DataSet, Resolved, per_image, preparation
+from robobench.engine.resolve import Resolved, per_image, preparation
+from robobench.engine.sets import DataSet
 from robobench.errors import RobobenchError, StoreError
 from robobench.store import Store
 from robobench.suite.suite import PreparationEntry

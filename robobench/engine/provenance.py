@@ -54,7 +54,20 @@ def hardware(device: str) -> str:
 
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)}"
+
+
+@cache
+def _processor() -> str:
+    """The processor by its name, else by its kind."""
+    kind = f"{platform.machine()} CPU"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = [f"model name: {platform.processor()}"]
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name} ({kind})" if name else kind
 
 
 def provenance(resolved: Resolved, model: ModelId, card: ModelCard, data: str, device: str) -> dict[str, Any]:

@@ -8,22 +8,29 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from robobench.engine.provenance import versions
-from robobench.engine.resolve import Resolved, cells
-from robobench.engine.stopping import RULE, Stopping
-from robobench.keys import canonical, plain
+from robobench.engine.resolve import Resolved, cells, fingerprint
+from robobench.engine.sets import DataSet
+from robobench.engine.stopping import StopRule
+from robobench.errors import StoreError
+from robobench.keys import canonical, digest, plain
 from robobench.registry import find_preparation
 from robobench.specs import public_path
 from robobench.suite.expand import SELF
-from robobench.suite.suite import BASE, PreparationEntry, ScoreSpec, SummarySpec
-from robobench.types import Condition, Json, Step, Yardstick, finite
+from robobench.suite.suite import BASE, PreparationEntry, ScoreSpec, Suite, SummarySpec
+from robobench.typed_json import checked, value
+from robobench.types import Condition, Json, Yardstick, finite
 
-FORMAT = 3
+FORMAT = 4
 _RADII = ("eps", "alpha")  # parameters that are written in steps of 8 bits
 
 
 @dataclass(frozen=True)
 class DataRecord:
-    """A data set of a run. order: its images in visiting order; excluded: those that cannot be decoded."""
+    """A data set of a run. order: its images in visiting order; excluded: those that cannot be decoded.
+
+    identity: digest of what its images and their read-out are; answers, truth: of two parts of that, the
+    label space, and the images' facts and acceptable classes. Empty in records of formats before 4.
+    """
 
     name: str
     title: str
@@ -33,20 +40,58 @@ class DataRecord:
     view: str
     order: tuple[str, ...]
     excluded: tuple[str, ...]
+    identity: str = ""
+    answers: str = ""
+    truth: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What is evaluated: the order without images that cannot be decoded."""
+        gone = set(self.excluded)
+        return tuple(i for i in self.order if i not in gone)
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What a preparation was made from: digests of what those images are, and of which they are."""
+
+    identity: str
+    images: str
+    revision: str
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run can be made again from.
+
+    suite: spelled out, its `${VARIABLES}` as they were written. data: the SPEC in place of the suite's own
+    data. limit: images of each data set at most.
+    """
+
+    suite: Suite
+    data: str | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a model saw a part of a data set only: how many images of its order, and the rule that ended it."""
+    """Why a model saw a part of a data set only: how many images of its order, and the rule that ended it.
+
+    precision: what was aimed at; None where a gate was settled.
+    """
 
     images: int
-    precision: float
+    precision: float | None
     rule: str
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model of a run and the keys of its cells by condition name. stopped: by data set."""
+    """A model of a run and the keys of its cells by condition name. stopped: by data set.
+
+    spec: as it was asked for, None for a module in memory. precision: at which it could stop early.
+    """
 
     name: str
     digest: str
@@ -55,6 +100,8 @@ class ModelRecord:
     citation: str | None
     cells: Mapping[str, str]
     stopped: Mapping[str, Stop] = field(default_factory=dict)
+    spec: str | None = None
+    precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +136,19 @@ class RunRecord:
     turn: int = 0
     format: int = FORMAT
     summaries: tuple[SummarySpec, ...] = ()
+    recipe: Recipe | None = None  # none in formats before 4
+    splits: Mapping[str, SplitRecord] = field(default_factory=dict)  # by preparation
+    class_names: tuple[str, ...] = ()  # of the base's label space; none in formats before 4
+
+    @property
+    def protocol(self) -> str | None:
+        """The fingerprint, computed again; None where a record of an older format lacks what it needs."""
+        if not all(d.identity for d in self.data):
+            return None
+        data = {d.name: (d.identity, digest(d.ids)) for d in self.data}
+        return fingerprint(
+            self.suite_digest, data, {n: (s.identity, s.images) for n, s in self.splits.items()}
+        )
 
     def images(self, condition: Condition, model: ModelRecord | None = None) -> tuple[str, ...]:
         """The images that a condition should have; of a model up to where it stopped."""
@@ -101,7 +161,7 @@ class RunRecord:
         return tuple(i for i in order if i not in gone)
 
 
-def record_of(resolved: Resolved, command: str, stopping: Stopping | None = None) -> RunRecord:
+def record_of(resolved: Resolved, command: str, stopping: StopRule | None = None) -> RunRecord:
     """The record of a resolved suite, and of where its models stopped."""
     suite = resolved.suite
     keys: dict[str, dict[str, str]] = {}
@@ -119,19 +179,7 @@ def record_of(resolved: Resolved, command: str, stopping: Stopping | None = None
         metrics=suite.metrics,
         score=suite.score,
         conditions=resolved.conditions,
-        data=tuple(
-            DataRecord(
-                name=d.name,
-                title=d.title,
-                space=d.space.name,
-                classes=len(d.space.classes),
-                revision=d.revision,
-                view="each model's own" if d.view is None else str(d.view),
-                order=d.order,
-                excluded=tuple(sorted(set(d.excluded) & set(d.order))),
-            )
-            for d in sorted(resolved.data.values(), key=lambda d: (d.name != BASE, d.name))
-        ),
+        data=tuple(_data(d) for d in sorted(resolved.data.values(), key=lambda d: (d.name != BASE, d.name))),
         models=tuple(
             ModelRecord(
                 m.id.name,
@@ -141,21 +189,47 @@ def record_of(resolved: Resolved, command: str, stopping: Stopping | None = None
                 m.id.citation,
                 keys[m.id.digest],
                 _stops(m.id.digest, stopping),
+                m.spec,
+                None if stopping is None else stopping.precision,
             )
             for m in resolved.models
         ),
         command=command,
         sources=_sources(resolved),
         summaries=suite.summaries,
+        recipe=Recipe(replace(suite, origin=""), resolved.asked_data, resolved.asked_limit),
+        splits={
+            n: SplitRecord(d.identity, digest(d.ids), d.revision, tuple(sorted(d.excluded)))
+            for n, d in resolved.splits.items()
+        },
+        class_names=resolved.data[BASE].space.classes,
     )
 
 
-def _stops(model: str, stopping: Stopping | None) -> dict[str, Stop]:
+def _data(data: DataSet) -> DataRecord:
+    return DataRecord(
+        name=data.name,
+        title=data.title,
+        space=data.space.name,
+        classes=len(data.space.classes),
+        revision=data.revision,
+        view="each model's own" if data.view is None else str(data.view),
+        order=data.order,
+        excluded=tuple(sorted(set(data.excluded) & set(data.order))),
+        identity=data.identity,
+        answers=digest(data.answers),
+        truth=data.truth or "",
+    )
+
+
+def _stops(model: str, stopping: StopRule | None) -> dict[str, Stop]:
     """Where a model stopped, by data set."""
     if stopping is None:
         return {}
     ends = {data: end for (who, data), end in stopping.ends.items() if who == model}
-    return {data: Stop(end, stopping.precision, RULE) for data, end in ends.items() if end is not None}
+    return {
+        data: Stop(end, stopping.precision, stopping.rule) for data, end in ends.items() if end is not None
+    }
 
 
 def _sources(resolved: Resolved) -> dict[str, SourceRecord]:
@@ -211,30 +285,43 @@ def to_json(record: RunRecord) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> RunRecord:
-    """The record again. Raises KeyError or TypeError for something else."""
-    values = {k: v for k, v in content.items() if k != "versions"}
-    values["score"] = ScoreSpec(**values["score"])
-    values["metrics"] = tuple(values["metrics"])
-    values["summaries"] = tuple(SummarySpec(**s) for s in values.get("summaries", ()))
-    values["conditions"] = tuple(_condition(c) for c in values["conditions"])
-    data: dict[str, DataRecord] = {}
-    for given in values["data"]:
-        order = given["order"]
-        order = data[order].order if isinstance(order, str) else tuple(order)
-        excluded = tuple(given["excluded"])
-        data[given["name"]] = DataRecord(**{**given, "order": order, "excluded": excluded})
-    values["data"] = tuple(data.values())
-    values["models"] = tuple(
-        ModelRecord(**{**m, "stopped": {n: Stop(**s) for n, s in m.get("stopped", {}).items()}})
-        for m in values["models"]
-    )
-    values["sources"] = {n: SourceRecord(**s) for n, s in values.get("sources", {}).items()}
-    values["yardsticks"] = {
-        n: Yardstick(math.inf if y["psnr"] is None else y["psnr"],
-                     math.nan if y["ssim"] is None else y["ssim"], y["images"])
-        for n, y in values.get("yardsticks", {}).items()
-    }  # fmt: skip
-    return RunRecord(**values)
+    """The record again. Raises StoreError for something else, and for a newer format."""
+    values = {k: v for k, v in checked(content, dict, "run").items() if k != "versions"}
+    version = checked(values.get("format"), int, "run.format")
+    if version > FORMAT:
+        raise StoreError(
+            f"the record of a run in format {version}; this robobench reads formats up to {FORMAT}: "
+            "upgrade it (`pip install -U robobench`)"
+        )
+    values["data"], orders = _without_orders(values.get("data"))
+    record: RunRecord = value(values, RunRecord, "run")
+    recipe = record.recipe
+    if recipe is not None:  # nobody but the one at the command line can say that code may run
+        models = tuple(replace(m, trusted=False) for m in recipe.suite.models)
+        recipe = replace(recipe, suite=replace(recipe.suite, models=models, origin=""))
+    marks = {n: replace(y, psnr=math.inf) if math.isnan(y.psnr) else y for n, y in record.yardsticks.items()}
+    data = tuple(replace(d, order=orders[d.name]) for d in record.data)
+    return replace(record, recipe=recipe, yardsticks=marks, data=data)
+
+
+def _without_orders(given: Any) -> tuple[list[Any], dict[str, tuple[str, ...]]]:
+    """The data sets without their orders, and those by name: equal ones are one tuple. Raises StoreError."""
+    orders: dict[str, tuple[str, ...]] = {}
+    rest = []
+    for i, one in enumerate(checked(given, list, "run.data")):
+        where = f"run.data[{i}]"
+        name = checked(checked(one, dict, where).get("name"), str, f"{where}.name")
+        order = one.get("order")
+        if isinstance(order, str):
+            if order not in orders:
+                raise StoreError(f"{where}.order: no earlier data set is called {order!r}")
+            orders[name] = orders[order]
+        else:
+            orders[name] = tuple(
+                checked(v, str, f"{where}.order") for v in checked(order, (list, tuple), f"{where}.order")
+            )
+        rest.append({**one, "order": []})
+    return rest, orders
 
 
 def merged(old: RunRecord | None, new: RunRecord) -> RunRecord:
@@ -244,10 +331,3 @@ def merged(old: RunRecord | None, new: RunRecord) -> RunRecord:
     mine = {v for m in new.models for v in (m.digest, m.name)}
     kept = (m for m in old.models if m.digest not in mine and m.name not in mine)
     return replace(new, models=(*kept, *new.models))
-
-
-def _condition(content: Mapping[str, Json]) -> Condition:
-    values: dict[str, Any] = dict(content)
-    values["steps"] = tuple(Step(**s) for s in values["steps"])
-    values["lower"] = tuple(values["lower"])
-    return Condition(**values)

@@ -13,7 +13,7 @@ from robobench.suite.suite import DataEntry, PreparationEntry
 from robobench.types import Condition
 
 if TYPE_CHECKING:
-    from robobench.engine.resolve import DataSet
+    from robobench.engine.sets import DataSet
 
 _LOOKED_AT = 4  # images of one name in two data sets: are they the same picture?
 

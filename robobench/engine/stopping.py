@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robobench.contracts import Metric
 from robobench.engine.plan import Place, borders
-from robobench.engine.resolve import DataSet, Resolved, cells
+from robobench.engine.resolve import Resolved, cells
+from robobench.engine.sets import DataSet
 from robobench.errors import RobobenchError
 from robobench.registry import build_metric
 from robobench.sequential import reach
@@ -35,6 +36,31 @@ if TYPE_CHECKING:
 
 RULE = "confidence sequence, 95 % a cell at every look"
 WIDEST = 0.5  # a precision from which on nothing is left to find out
+
+
+class StopRule(Protocol):
+    """Follows the rows of a run and says how far each model goes on each data set."""
+
+    @property
+    def rule(self) -> str:
+        """In words, for the record."""
+
+    @property
+    def precision(self) -> float | None:
+        """What is aimed at, where that is a precision."""
+
+    @property
+    def ends(self) -> Mapping[Place, int | None]:
+        """How far into the visiting order each model goes on a data set; None where nothing ends it yet."""
+
+    def judge(self, place: Place) -> int | None:
+        """The same for one of them, after new rows."""
+
+    def learn(self, key: str, ids: Sequence[str], table: pa.Table) -> None: ...
+
+    def excuse(self, failures: Iterable[CellFailure]) -> None: ...
+
+    def exclude(self, revision: str, images: Iterable[str]) -> None: ...
 
 
 @dataclass
@@ -66,6 +92,7 @@ class Stopping:
     precision: float
     metric: Metric
     courses: dict[Place, _Course] = field(repr=False)
+    rule: str = RULE
 
     @classmethod
     def of(cls, resolved: Resolved, store: Store | None, precision: float) -> Stopping:
@@ -176,7 +203,7 @@ def share_metric(resolved: Resolved, precision: float) -> Metric:
         )
     suite = resolved.suite
     metric: Metric = build_metric(suite.score.of)
-    if not _is_share(metric):
+    if not is_share(metric):
         raise RobobenchError(
             f"--precision: the score {suite.score.name!r} of suite {suite.name!r} is made of "
             f"{suite.score.of}, which is no share of a cell's own images (accuracy.top1 is one), so nothing "
@@ -185,7 +212,7 @@ def share_metric(resolved: Resolved, precision: float) -> Metric:
     return metric
 
 
-def _is_share(metric: Metric) -> bool:
+def is_share(metric: Metric) -> bool:
     """Whether a metric gives each row by itself a number in [0, 1]."""
     foreign = any(c == "logits" or c.startswith(("clean_", "reference_")) for c in metric.needs)
     if metric.unit != "fraction" or foreign or getattr(metric, "with_clean", False):

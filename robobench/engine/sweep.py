@@ -21,8 +21,8 @@ from robobench.engine.assault import run_attack
 from robobench.engine.frames import Frames, annotated, batches
 from robobench.engine.lots import Attacked, distance, predict
 from robobench.engine.pictures import donor_pixels
-from robobench.engine.resolve import DataSet
 from robobench.engine.rows import Columns, rows_of
+from robobench.engine.sets import DataSet
 from robobench.engine.steps import Applied, Memo
 from robobench.errors import RobobenchError, Unsupported
 from robobench.losses import margin

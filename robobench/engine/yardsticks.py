@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from robobench.engine.frames import Frames, open_frames, to_pixels
 from robobench.engine.pictures import pictures
-from robobench.engine.resolve import DataSet, Resolved, step_params
+from robobench.engine.resolve import Resolved, step_params
+from robobench.engine.sets import DataSet
 from robobench.errors import RobobenchError
 from robobench.keys import digest
 from robobench.store import Store
@@ -43,7 +44,7 @@ def yardsticks(
     for condition in resolved.conditions:
         if _measurable(condition, resolved):
             key = _key(condition, resolved)
-            kept = store.yardstick(key)
+            kept = store.asides.yardstick(key)
             if kept is None:
                 lacking[condition.data].append(condition)
             else:
@@ -52,7 +53,7 @@ def yardsticks(
         begin()
     for name, conditions in lacking.items():
         for condition, value in _measured(resolved, name, conditions, device, cache):
-            store.put_yardstick(_key(condition, resolved), value)
+            store.asides.put_yardstick(_key(condition, resolved), value)
             found[condition.name] = value
     return {name: value for name, value in found.items() if value.images}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from robobench import rowfiles
 from robobench.atomic import place
+from robobench.engine.recipe import public
 from robobench.engine.record import RunRecord, from_json, to_json
 from robobench.errors import StoreError, UnknownName, nearest
 from robobench.leaderboard.beside import stored_columns
@@ -40,6 +41,10 @@ class Baseline:
     def failures(self, cells: Iterable[str]) -> list[CellFailure]:
         """None: a baseline with failures is not written."""
         return []
+
+    @property
+    def asides(self) -> None:
+        """Nothing: a baseline holds answers, and is held against rather than ranked."""
 
 
 def write_baseline(store: Store, record: RunRecord, model: str, path: Path) -> int:
@@ -77,7 +82,7 @@ def write_baseline(store: Store, record: RunRecord, model: str, path: Path) -> i
         for cell in cells
     ]
     whole = pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks()
-    alone = replace(record, models=(who,), metrics=names, conditions=kept, yardsticks={}, sources={})
+    alone = public(replace(record, models=(who,), metrics=names, conditions=kept, yardsticks={}, sources={}))
     made = [p for p in store.provenance() if p["provenance"]["model"]["digest"] == who.digest]
     latest = max(made, key=lambda p: str(p["provenance"]["time"]), default=None)
     said = {"format": FORMAT, "record": to_json(alone), "made": [latest] if latest else []}

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from robobench.speed import Speed
 from robobench.suite.suite import ScoreSpec, SummarySpec
-from robobench.types import CellFailure, Condition, Rows, Score, Yardstick
+from robobench.types import CellFailure, Condition, Pictures, Rows, Score, Yardstick
 
 __all__ = [
     "BoardInput",
     "DataInfo",
     "Entry",
     "Failure",
+    "Fall",
+    "Gallery",
     "Health",
+    "HurtClass",
+    "HurtImage",
     "Ladder",
     "Leaderboard",
     "Level",
@@ -23,9 +28,10 @@ __all__ = [
     "Source",
     "SuiteInfo",
     "SummarySpec",
+    "Verified",
 ]
 
-FORMAT = 3  # of the JSON form; goes up when older readers would misread it
+FORMAT = 4  # of the JSON form; goes up when older readers would misread it
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,26 @@ class SuiteInfo:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """That a random sample of a model's rows was computed again and is as claimed.
+
+    drawn of rows: those that are judged one by one; chance: of having caught 1 % of false ones among these.
+    attacked: the rows under attacks; attacked_same: how many of the drawn ones are exactly as claimed.
+    """
+
+    date: str
+    rows: int
+    drawn: int
+    chance: float
+    attacked: int
+    attacked_drawn: int
+    attacked_same: int
+    hardware: str
+    versions: Mapping[str, str]
+    seed: int
+
+
+@dataclass(frozen=True)
 class ModelInput:
     """A model with its rows by condition name. A condition that is not there has no rows yet.
 
@@ -70,6 +96,7 @@ class ModelInput:
     clean_accuracy: what its author reports, to compare with. weights: digest of the loaded weights.
     provenance: versions, device, precision, time, as text. warnings: what was seen while it ran.
     expected: images that a condition should have where that is fewer than of other models: it stopped there.
+    speeds: how fast it is, as far as that was measured. verified: None for a model that is only claimed.
     """
 
     name: str
@@ -83,6 +110,8 @@ class ModelInput:
     failures: tuple[CellFailure, ...] = ()
     warnings: tuple[str, ...] = ()
     expected: Mapping[str, int] = field(default_factory=dict)
+    speeds: tuple[Speed, ...] = ()
+    verified: Verified | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +138,8 @@ class BoardInput:
     compare: Mapping[str, str] = field(default_factory=dict)
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)  # by condition
+    classes: tuple[str, ...] = ()  # names of the base's classes, where they are known
+    pictures: Pictures | None = None  # None where no image may be shown
 
 
 @dataclass(frozen=True)
@@ -208,6 +239,8 @@ class Entry:
     health: tuple[Health, ...] = ()
     summaries: tuple[Score, ...] = ()  # in the suite's order
     drops: Mapping[str, str] = field(default_factory=dict)  # by ladder, where that is known
+    speeds: tuple[Speed, ...] = ()  # one for each setting it was measured in
+    verified: Verified | None = None  # None: only claimed
 
     def doubts(self, conditions: Iterable[str]) -> tuple[str, ...]:
         """What is the matter with the attacks among some conditions."""
@@ -218,6 +251,65 @@ class Entry:
     def missing(self) -> tuple[tuple[str, int, int], ...]:
         """(condition, present, expected) of every cell that is not complete."""
         return tuple((n, c.present, c.expected) for n, c in self.cells.items() if not c.complete)
+
+
+@dataclass(frozen=True)
+class HurtClass:
+    """A class and how often it is answered rightly, see `robobench.leaderboard.hurt`.
+
+    clean, hurt: on clean images and under the conditions, over the models with all rows; models: under the
+    conditions, by model.
+    """
+
+    label: int
+    name: str
+    clean: Score
+    hurt: Score
+    models: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class Fall:
+    """What a model says of an image: clean, and under its telling condition.
+
+    right: on the clean image. fell: under how many conditions it is wrong, 0 where it was not right before.
+    """
+
+    model: str
+    clean: str
+    answer: str
+    right: bool
+    fell: int
+
+
+@dataclass(frozen=True)
+class HurtImage:
+    """An image that models lose, see `robobench.leaderboard.hurt`. share: how much of it, in [0, 1].
+
+    condition: the mildest one under which most models lose it. clean, changed: the image as stored and
+    under that condition, PNGs in base64; empty where there is no picture.
+    """
+
+    image: str
+    label: str
+    share: float
+    condition: str
+    falls: tuple[Fall, ...]
+    clean: str = ""
+    changed: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The most hurt images out of some, where they may be shown, worst first.
+
+    conditions: how many each could fall under. credit: the licence of the images and whose they are.
+    """
+
+    images: tuple[HurtImage, ...]
+    among: int
+    conditions: int
+    credit: str
 
 
 @dataclass(frozen=True)
@@ -233,6 +325,8 @@ class Leaderboard:
     resamples: int
     higher_is_better: bool
     format: int = FORMAT
+    classes: tuple[HurtClass, ...] = ()  # the most hurt ones, worst first
+    gallery: Gallery | None = None
 
     @property
     def broken(self) -> tuple[Failure, ...]:

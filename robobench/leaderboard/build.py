@@ -15,6 +15,7 @@ from robobench.leaderboard.board import (
     BoardInput,
     Entry,
     Failure,
+    Gallery,
     Ladder,
     Leaderboard,
     Level,
@@ -26,6 +27,7 @@ from robobench.leaderboard.board import (
 from robobench.leaderboard.common import on_common_images
 from robobench.leaderboard.curves import first_drops
 from robobench.leaderboard.health import examine, flags
+from robobench.leaderboard.hurt import Answered, answered, hurt_classes, hurt_images
 from robobench.leaderboard.kin import distinct
 from robobench.leaderboard.score import Resampling, Scale, Scaled, Sorter, composite, size
 from robobench.leaderboard.text import listed
@@ -57,6 +59,7 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
     able = [e for e in entries if not e.missing and not np.isnan(e.score.value)]
     standings = _standings(composer, entries, able, sign)
     rest = sorted((e for e in entries if e not in able), key=lambda e: e.name)
+    found = answered(board)
     return Leaderboard(
         suite=board.suite,
         references=tuple(_level(c, board) for c in board.conditions if c.clean),
@@ -70,7 +73,26 @@ def build(board: BoardInput, *, resamples: int = RESAMPLES, level: float = LEVEL
         level=level,
         resamples=resamples,
         higher_is_better=scale.higher_is_better,
+        classes=() if found is None else hurt_classes(found, level),
+        gallery=_gallery(board, found),
     )
+
+
+def _gallery(board: BoardInput, found: Answered | None) -> Gallery | None:
+    """The most hurt images with what pictures there are; none where no image may be shown."""
+    if found is None or board.pictures is None:
+        return None
+    png = board.pictures.png
+    among, conditions, images = hurt_images(found)
+    with_pictures = (
+        replace(
+            i,
+            clean=png.get((i.image, found.clean.name), ""),
+            changed=png.get((i.image, i.condition), ""),
+        )
+        for i in images
+    )
+    return Gallery(tuple(with_pictures), among, conditions, board.pictures.credit)
 
 
 def _with_health(entry: Entry, whole: BoardInput, model: int, resampling: Resampling) -> Entry:
@@ -121,6 +143,8 @@ class _Composer:
             ladders={name: self._ladder(model, levels) for name, levels in _by_ladder(conditions).items()},
             flags=_flags(given, conditions, work.rows[model], work.measured[model], of),
             drops={k: v for k, v in first_drops(work, model).items() if v is not None},
+            speeds=given.speeds,
+            verified=given.verified,
         )
 
     def _scale(self, spec: ScoreSpec | SummarySpec) -> Scale:
@@ -261,7 +285,7 @@ def _label(level: Json) -> str:
 
 def _step(step: Step, along: str | None) -> str:
     """A step as the protocol shows it, without the parameter that its ladder varies."""
-    values = ", ".join(f"{k}: {public_path(_label(v))}" for k, v in step.params.items() if k != along)
+    values = ", ".join(f"{k}: {public_path(_label(v))}" for k, v in sorted(step.params.items()) if k != along)
     return f"{step.name} v{step.version}" + (f" ({values})" if values else "")
 
 

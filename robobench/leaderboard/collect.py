@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robobench.asides import Asides
 from robobench.engine.record import DataRecord, ModelRecord, RunRecord, Stop, from_json
 from robobench.errors import StoreError, UnknownName, nearest
 from robobench.leaderboard.beside import stored_columns
@@ -20,15 +21,13 @@ from robobench.leaderboard.board import (
     SuiteInfo,
 )
 from robobench.leaderboard.health import asked_columns
+from robobench.leaderboard.hurt import COLUMNS
 from robobench.leaderboard.score import IMAGE, build_metrics
-from robobench.leaderboard.work import ANSWER
-from robobench.rowfiles import Coded, Places
+from robobench.leaderboard.verified import outcome
+from robobench.rowfiles import Coded, Places, as_array
 from robobench.specs import public_path
 from robobench.store import Store
 from robobench.types import CellFailure, Condition, Rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class RowSource(Protocol):
@@ -39,6 +38,9 @@ class RowSource(Protocol):
     def provenance(self) -> list[dict[str, Any]]: ...
 
     def failures(self, cells: Iterable[str]) -> list[CellFailure]: ...
+
+    @property
+    def asides(self) -> Asides | None: ...
 
 
 def newest_run(store: Store, suite: str | None = None) -> RunRecord:
@@ -69,13 +71,15 @@ def collect(record: RunRecord, store: RowSource) -> BoardInput:
         expected={c.name: len(wanted.images(c)) for c in record.conditions},
         yardsticks=record.yardsticks,
         sources=_sources(record),
+        classes=record.class_names,
+        pictures=None if store.asides is None else store.asides.pictures(record.fingerprint),
     )
 
 
 def columns(record: RunRecord) -> frozenset[str]:
     """The columns of the rows that a board goes by."""
     names = (*record.metrics, record.score.of, *(s.of for s in record.summaries))
-    return stored_columns(build_metrics(names).values()) | asked_columns(record.conditions) | {ANSWER}
+    return stored_columns(build_metrics(names).values()) | asked_columns(record.conditions) | COLUMNS
 
 
 @dataclass(frozen=True)
@@ -132,24 +136,6 @@ class _Wanted:
         return found
 
 
-def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column as one value for each row, or (rows, width) of a column of lists. What is not there is NaN."""
-    import pyarrow as pa
-
-    if not pa.types.is_nested(column.type):
-        one = column.chunk(0) if column.num_chunks == 1 else column
-        return np.asarray(one.to_numpy(zero_copy_only=False))
-    whole = column.combine_chunks()
-    known = np.asarray(whole.is_valid())
-    flat = whole.flatten().to_numpy(zero_copy_only=False)
-    width = flat.size // max(1, int(known.sum()))
-    if known.all():
-        return np.asarray(flat.reshape(-1, width))
-    found = np.full((known.size, width), np.nan, flat.dtype)
-    found[known] = flat.reshape(-1, width)
-    return found
-
-
 def _sources(record: RunRecord) -> dict[str, Source]:
     """What images were made against, by condition; a model of the board is called as it is there."""
     names = {m.digest: m.name for m in record.models}
@@ -166,7 +152,9 @@ def _model(
     rows = {name: values for name, values in found.items() if values is not None}
     mine = [p["provenance"] for p in made if p["provenance"]["model"]["digest"] == model.digest]
     latest = max(mine, key=lambda p: p["time"], default=None)
-    known = latest["model"] if latest else {}
+    known, asides = latest["model"] if latest else {}, store.asides
+    kept = None if asides is None else asides.verified(record.fingerprint, model.digest)
+    verified, refuted = outcome(record, model, store, kept)
     return ModelInput(
         name=model.name,
         rows=rows,
@@ -180,18 +168,19 @@ def _model(
         warnings=(
             *sorted({p["model"]["warning"] for p in mine if p["model"].get("warning")}),
             *(_stopped(record, name, stop) for name, stop in model.stopped.items()),
+            *refuted,
         ),
         expected={c.name: len(wanted.images(c, model)) for c in record.conditions if c.data in model.stopped},
+        speeds=() if asides is None else asides.speeds(model.digest),
+        verified=verified,
     )
 
 
 def _stopped(record: RunRecord, name: str, stop: Stop) -> str:
     """That a model saw a part of a data set only, and why."""
     data = next(d for d in record.data if d.name == name)
-    return (
-        f"stopped at n = {stop.images:,} of {len(data.order):,} images of {data.title} (precision "
-        f"{stop.precision:g}: {stop.rule})"
-    )
+    aim = "" if stop.precision is None else f"precision {stop.precision:g}: "
+    return f"stopped at n = {stop.images:,} of {len(data.order):,} images of {data.title} ({aim}{stop.rule})"
 
 
 def _failures(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.contracts import Metric
+from robobench.engine.differences import differences
 from robobench.engine.record import RunRecord, from_json
 from robobench.errors import RobobenchError, UnknownName, nearest
 from robobench.leaderboard.board import BoardInput, ModelInput, ScoreSpec, SummarySpec
@@ -96,9 +97,15 @@ def _apart(names: tuple[str, str], runs: Sequence[RunRecord]) -> str:
         return f"no suite has both models, only {' and '.join(found)}: run both in one suite"
     return (
         f"{names[0]} was run under the fingerprint {homes[0][shared]} of suite {shared!r} and {names[1]} "
-        f"under {homes[1][shared]}: their data, conditions or seed differ, so their answers are no pairs; "
-        f"run both again with `robobench run {shared}`"
+        f"under {homes[1][shared]}, so their answers are no pairs. The first field that differs, in the one "
+        f"and the other: {_field(names, runs, shared)}. Run both again with `robobench run {shared}`"
     )
+
+
+def _field(names: tuple[str, str], runs: Sequence[RunRecord], suite: str) -> str:
+    """The first field in which the newest runs of two models differ."""
+    one, two = (next(r for r in runs if r.suite == suite and name in _names(r)) for name in names)
+    return next((str(d) for d in differences(one, two) if d.protocol), "the fingerprint")
 
 
 def _names(record: RunRecord) -> set[str]:

@@ -11,7 +11,7 @@ from robobench.leaderboard.verdict import CANNOT_TELL, EQUIVALENT, VERDICTS, Lin
 
 def sentence(found: Comparison) -> str:
     """The comparison in one sentence."""
-    return f"{_of_score(found)}{_of_conditions(found)}."
+    return shown(f"{_of_score(found)}{_of_conditions(found)}.")
 
 
 def _of_score(found: Comparison) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from statistics import NormalDist
 from typing import Literal, TypedDict
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from robobench.errors import ExitCode, RobobenchError
 from robobench.leaderboard.board import BoardInput
 from robobench.leaderboard.compare import pair_on_common_images
+from robobench.leaderboard.gate_lines import CONDITION, SCORE, LineSpec, line_specs
 from robobench.leaderboard.kin import distinct
 from robobench.leaderboard.policy import Policy
 from robobench.leaderboard.score import Resampling, Scale, Scaled, evaluate, paired_shares, size
@@ -64,6 +64,8 @@ class Check:
     power: float
     verdict: Verdict = INCONCLUSIVE
     changed: int | None = None  # images whose answer went from right to wrong or back
+    settled: int | None = None  # images after which a look settled it, see `robobench.leaderboard.looks`
+    higher_is_better: bool = True
 
 
 class _Tests(TypedDict):
@@ -92,6 +94,7 @@ class Report:
     inconclusive: str
     checks: tuple[Check, ...]
     verdict: Verdict
+    sequential: bool = False  # whether it was looked at while images came in
 
     @property
     def exit_code(self) -> int:
@@ -105,46 +108,61 @@ def gate(baseline: BoardInput, candidate: BoardInput, policy: Policy, resamples:
 
     Raises RobobenchError when the two were not made under one protocol, or have no images in common.
     """
-    _check_protocol(baseline, candidate)
+    check_protocol(baseline, candidate)
     _check_complete(candidate)
+    work, skipped = paired_work(baseline, candidate, resamples)
+    if skipped:
+        raise RobobenchError(
+            "; ".join(f"{name}: {reason}" for name, reason in sorted(skipped.items()))
+            + ": run both on the same images, or make the baseline anew"
+        )
+    specs = line_specs(work.board.suite, work.board.conditions, policy)
+    drawn = tuple(judged_lines(work, policy, specs, policy.alpha))
+    return report_of(baseline, candidate, policy, (*_judged(drawn, policy), *floors(drawn, policy)))
+
+
+def paired_work(baseline: BoardInput, candidate: BoardInput, resamples: int) -> tuple[Work, dict[str, str]]:
+    """Both models on the images that both have answered, and the conditions without any."""
     names = (f"baseline {baseline.models[0].name}", f"candidate {candidate.models[0].name}")
     models = (
         replace(baseline.models[0], name=names[0], expected={}),
         replace(candidate.models[0], name=names[1], expected={}),
     )
     board, skipped = pair_on_common_images(replace(baseline, models=models))
-    work = Work.of(
-        replace(board, suite=replace(board.suite, metrics=())), Resampling(board.suite.seed, resamples)
-    )
-    if skipped:
-        raise RobobenchError(
-            "; ".join(f"{name}: {reason}" for name, reason in sorted(skipped.items()))
-            + ": run both on the same images, or make the baseline anew"
-        )
-    drawn = tuple(_lines(work, policy))
-    checks = (*_judged(drawn, policy), *_floors(drawn, policy))
+    alone = replace(board, suite=replace(board.suite, metrics=()))
+    return Work.of(alone, Resampling(board.suite.seed, resamples)), skipped
+
+
+def report_of(
+    baseline: BoardInput, candidate: BoardInput, policy: Policy, checks: tuple[Check, ...],
+    *, sequential: bool = False,
+) -> Report:  # fmt: skip
+    """What comes of some lines."""
+    suite = baseline.suite
     return Report(
-        suite=board.suite.name,
-        title=board.suite.title,
-        fingerprint=board.suite.fingerprint,
+        suite=suite.name,
+        title=suite.title,
+        fingerprint=suite.fingerprint,
         baseline=baseline.models[0].name,
         candidate=candidate.models[0].name,
-        metric=board.suite.score.of,
+        metric=suite.score.of,
         alpha=policy.alpha,
         correction=policy.correction,
         inconclusive=policy.inconclusive,
         checks=checks,
         verdict=_overall(checks),
+        sequential=sequential,
     )
 
 
-def _check_protocol(baseline: BoardInput, candidate: BoardInput) -> None:
+def check_protocol(baseline: BoardInput, candidate: BoardInput) -> None:
+    """Raise RobobenchError unless both were made under one protocol."""
     one, two = baseline.suite.fingerprint, candidate.suite.fingerprint
     if one != two:
         raise RobobenchError(
             f"the baseline was made under the protocol {one} of {baseline.suite.name!r}, the candidate under "
-            f"{two} of {candidate.suite.name!r}: run the same suite on the same data, or make the baseline "
-            "anew"
+            f"{two} of {candidate.suite.name!r}: `robobench diff BASELINE RESULTS` names the field that "
+            "differs; run the same suite on the same data, or make the baseline anew"
         )
 
 
@@ -161,49 +179,27 @@ def _check_complete(candidate: BoardInput) -> None:
             )
 
 
-def _lines(work: Work, policy: Policy) -> Iterator[Check]:
-    """Every line before its verdict."""
+def judged_lines(work: Work, policy: Policy, specs: Sequence[LineSpec], alpha: float) -> Iterator[Check]:
+    """Lines before their verdicts. alpha: what the power is stated for, before any correction."""
     suite, conditions = work.board.suite, work.board.conditions
     of, values = suite.score.of, work.values[suite.score.of]
-    single = [i for i, c in enumerate(conditions) if policy.conditions and not c.companion]
-    groups = list(_groups(work, policy))
-    scored = [i for i, c in enumerate(conditions) if not c.clean]
-    tests = len(single) + len(groups) + bool(scored)
-    alpha = policy.alpha / (tests if policy.correction == "holm" else 1)  # what the last line has to meet
-    for place in single:
-        yield _condition(work, place, policy.margin_of(conditions[place].name), alpha)
-    for name, places, margin in groups:
-        mean = values[:, :, places].mean(axis=2)
-        yield _composite(work, "group", name, work.metrics[of], mean, places, margin, alpha)
-    if scored:
-        formula, name = build_formula(suite.score.formula), suite.score.name
-        totals = np.stack([formula(values[:, m], conditions) for m in (0, 1)], axis=1)
-        scale = Scale.of(formula, work.metrics[of])
-        yield _composite(work, "score", name, scale, totals, scored, policy.margin_of(name), alpha)
+    alpha /= tests_of(policy, len(specs))  # what the last line has to meet
+    for spec in specs:
+        if spec.kind == CONDITION:
+            yield _condition(work, spec.places[0], spec.margin, alpha)
+            continue
+        scale: Scaled = work.metrics[of]
+        totals = values[:, :, list(spec.places)].mean(axis=2)
+        if spec.kind == SCORE:
+            formula = build_formula(suite.score.formula)
+            totals = np.stack([formula(values[:, m], conditions) for m in (0, 1)], axis=1)
+            scale = Scale.of(formula, work.metrics[of])
+        yield _composite(work, spec.kind, spec.name, scale, totals, spec.places, spec.margin, alpha)
 
 
-def _groups(work: Work, policy: Policy) -> Iterator[tuple[str, list[int], float]]:
-    """Name, conditions and margin of each group: the policy's, or the ladders with more than one level."""
-    conditions = work.board.conditions
-    for name, group in policy.groups.items():
-        places = [
-            i for i, c in enumerate(conditions) if any(fnmatchcase(c.name, p) for p in group.conditions)
-        ]
-        if not places:
-            raise RobobenchError(
-                f"the policy's group {name!r} fits no condition of {work.board.suite.name!r}; there are: "
-                f"{', '.join(c.name for c in conditions)}"
-            )
-        yield name, places, group.margin or policy.margin_of(name)
-    if policy.groups:
-        return
-    ladders: dict[str, list[int]] = {}
-    for i, c in enumerate(conditions):
-        if not c.clean:
-            ladders.setdefault(c.ladder, []).append(i)
-    for name, places in ladders.items():
-        if len(places) > 1:
-            yield name, places, policy.margin_of(name)
+def tests_of(policy: Policy, lines: int) -> int:
+    """By how many tests alpha is divided for the first line that fails."""
+    return lines if policy.correction == "holm" else 1
 
 
 def _condition(work: Work, place: int, margin: float, alpha: float) -> Check:
@@ -222,6 +218,7 @@ def _condition(work: Work, place: int, margin: float, alpha: float) -> Check:
     return Check(
         "condition", name, metric.unit, n, float(before.mean()), float(after.mean()), (lost - gained) / n,
         **_of_counts(lost, gained, n, margin, alpha), changed=int(lost + gained),
+        higher_is_better=metric.higher_is_better,
     )  # fmt: skip
 
 
@@ -265,7 +262,9 @@ def _composite(
             p_fail=float(tail(drop, samples, 0.0)),
             power=_NORMAL.cdf(steps - _NORMAL.inv_cdf(1 - alpha)),
         )
-    return Check(kind, name, scale.unit, n, before, after, drop, **found)
+    return Check(
+        kind, name, scale.unit, n, before, after, drop, **found, higher_is_better=scale.higher_is_better
+    )
 
 
 def _unmoved(drop: float, n: int, unit: str, limit: float, alpha: float) -> _Tests:
@@ -304,8 +303,8 @@ def _judged(checks: Sequence[Check], policy: Policy) -> Iterator[Check]:
         yield replace(check, p_fail=float(p_fail), verdict=verdict)
 
 
-def _floors(checks: Sequence[Check], policy: Policy) -> Iterator[Check]:
-    """What has to be reached whatever the baseline was: a value below its floor fails."""
+def floors(checks: Sequence[Check], policy: Policy) -> Iterator[Check]:
+    """What has to be reached whatever the baseline was: a value that is worse than its floor fails."""
     known = {c.name: c for c in checks}
     for name, floor in policy.floors.items():
         if name not in known:
@@ -315,11 +314,11 @@ def _floors(checks: Sequence[Check], policy: Policy) -> Iterator[Check]:
             )
         line = known[name]
         limit = margin_in(line.unit, 1.0) * floor
-        reached = line.candidate >= limit
+        short = limit - line.candidate if line.higher_is_better else line.candidate - limit
         yield replace(
-            line, kind=FLOOR, baseline=limit, drop=limit - line.candidate, low=math.nan, high=math.nan,
+            line, kind=FLOOR, baseline=limit, drop=short, low=math.nan, high=math.nan,
             margin=0.0, p_pass=math.nan, p_fail=math.nan, power=math.nan, changed=None,
-            verdict=PASS if reached else FAIL,
+            verdict=PASS if short <= 0 else FAIL,
         )  # fmt: skip
 
 

@@ -34,7 +34,45 @@ def said(check: Check) -> str:
         return f"{after}, the floor is {number(check.baseline, check.unit)} {sign}"
     ends = f"[{points(check.low, check.unit)}, {points(check.high, check.unit)}]"
     before, drop = number(check.baseline, check.unit), points(check.drop, check.unit)
-    return f"{before} to {after}, a drop of {drop} {ends}; margin {number(check.margin, check.unit)}"
+    when = "" if check.settled is None else f"; settled after {check.settled:,} images"
+    return f"{before} to {after}, a drop of {drop} {ends}; margin {number(check.margin, check.unit)}{when}"
+
+
+def images_of(check: Check) -> str:
+    """How many images a line goes by; marked where a look settled it."""
+    return f"{check.n:,}" + ("" if check.settled is None else ", settled")
+
+
+HEADS = ("", "images", "baseline", "candidate", "drop", "95 % interval", "margin", "power", "verdict")
+
+
+def row(check: Check) -> tuple[str, ...]:
+    """A line of the table below `HEADS`."""
+    name = check.name if check.kind == "condition" else f"{check.kind}: {check.name}"
+    ends = f"[{points(check.low, check.unit)}, {points(check.high, check.unit)}]"
+    return (
+        name, images_of(check), number(check.baseline, check.unit), number(check.candidate, check.unit),
+        points(check.drop, check.unit), DASH if math.isnan(check.low) else ends,
+        number(check.margin, check.unit), power_of(check), check.verdict,
+    )  # fmt: skip
+
+
+def to_text(report: Report) -> str:
+    """The table and the sentence below it as plain text, for logs."""
+    rows = [HEADS, *([shown(cell) for cell in row(c)] for c in report.checks)]
+    widths = [max(len(r[i]) for r in rows) for i in range(len(HEADS))]
+    last = len(HEADS) - 1
+    lines = [
+        "  ".join(r[i].rjust(w) if 0 < i < last else r[i].ljust(w) for i, w in enumerate(widths))
+        for r in rows
+    ]
+    return "\n".join([*(line.rstrip() for line in lines), "", sentence(report)])
+
+
+def to_outputs(report: Report) -> str:
+    """A step's outputs, as lines of `GITHUB_OUTPUT`: the verdict, and the score where conditions have one."""
+    scores = [c.candidate for c in report.checks if c.kind == "score"]
+    return f"verdict={report.verdict}\n" + "".join(f"score={value:.6g}\n" for value in scores)
 
 
 def power_of(check: Check) -> str:
@@ -61,15 +99,21 @@ def to_junit(report: Report) -> str:
             suite, "testcase", classname=_xml(f"{report.suite}.{check.kind}"), name=_xml(check.name)
         )
         if check in bad:
-            ET.SubElement(case, "failure", message=_xml(said(check)), type=check.verdict)
+            _outcome(case, "failure", check)
         elif check in skipped:
-            ET.SubElement(case, "skipped", message=_xml(said(check)))
+            _outcome(case, "skipped", check)
     whole = ET.Element(
         "testsuites", tests=suite.get("tests", "0"), failures=suite.get("failures", "0"), errors="0"
     )
     whole.append(suite)
     ET.indent(whole)
     return ET.tostring(whole, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _outcome(case: ET.Element, kind: str, check: Check) -> None:
+    """Some readers show the message, some the text."""
+    found = ET.SubElement(case, kind, message=_xml(said(check)), type=check.verdict)
+    found.text = _xml(said(check))
 
 
 def to_summary(report: Report) -> str:
@@ -87,7 +131,7 @@ def to_summary(report: Report) -> str:
         low, high = points(c.low, c.unit), points(c.high, c.unit)
         drop = points(c.drop, c.unit) + ("" if c.kind == FLOOR else f" \\[{low}, {high}\\]")
         cells = [
-            escaped(f"{c.kind} {c.name}" if c.kind != "condition" else c.name), f"{c.n:,}",
+            escaped(f"{c.kind} {c.name}" if c.kind != "condition" else c.name), images_of(c),
             number(c.baseline, c.unit), number(c.candidate, c.unit), drop,
             number(c.margin, c.unit), power_of(c), c.verdict,
         ]  # fmt: skip

@@ -1,5 +1,11 @@
 """A leaderboard as a folder of files, and many as a shelf of such folders with an index over them.
 
+```
+leaderboards/
+  index.html
+  NAME/leaderboard.json     the board, and beside it every other format of it
+  NAME/results/             the rows that it is scored from, as a results folder of one run
+```
 Every file is replaced whole: an interrupted run leaves the old one.
 """
 
@@ -11,11 +17,15 @@ from pathlib import Path
 from robobench.atomic import place_text
 from robobench.errors import StoreError
 from robobench.leaderboard.board import Leaderboard
+from robobench.leaderboard.build import build
+from robobench.leaderboard.collect import collect, newest_run
 from robobench.leaderboard.render import FILES, render
 from robobench.leaderboard.render_index import to_index
 from robobench.leaderboard.render_json import from_json
+from robobench.store import Store
 
 INDEX = "index.html"
+RESULTS = "results"
 
 
 def publish(board: Leaderboard, folder: Path) -> Path:
@@ -41,9 +51,20 @@ def shelf(root: Path) -> Mapping[str, Leaderboard]:
     return found
 
 
+def scored(folder: Path) -> Leaderboard | None:
+    """The board of a published folder, scored again from its rows; None where those are not there."""
+    if not (folder / RESULTS).is_dir():
+        return None
+    store = Store.open(folder / RESULTS)
+    return build(collect(newest_run(store), store))
+
+
 def rebuild(root: Path) -> Mapping[str, Leaderboard]:
-    """Render every board of a shelf again from its data, and the index over them."""
-    boards = shelf(root)
+    """Score every board of a shelf again and render it, and the index over them.
+
+    A board without rows is rendered from the numbers that it was published with.
+    """
+    boards = {name: scored(root / name) or board for name, board in shelf(root).items()}
     for name, board in boards.items():
         publish(board, root / name)
     _write(root, {INDEX: to_index(boards)})

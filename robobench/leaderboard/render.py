@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from robobench.errors import UnknownName, nearest
@@ -25,6 +26,7 @@ FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
     "latex": to_latex,
     "markdown": to_markdown,
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 FILES: Mapping[str, str] = {
     "badge": "badge.svg",
     "bibtex": "references.bib",
@@ -40,8 +42,9 @@ FILES: Mapping[str, str] = {
 def render(leaderboard: Leaderboard, format: str) -> str:
     """The leaderboard as text, in one of `FORMATS`.
 
-    The same leaderboard always gives the same text. Raises UnknownName for another format.
+    The same leaderboard always gives the same text, and it can be written as UTF-8: half a surrogate pair in
+    a name becomes U+FFFD. Raises UnknownName for another format.
     """
     if format not in FORMATS:
         raise UnknownName(f"unknown leaderboard format {format!r}; {nearest(format, FORMATS)}")
-    return FORMATS[format](leaderboard)
+    return _SURROGATE.sub("\ufffd", FORMATS[format](leaderboard))

@@ -59,5 +59,6 @@ def _results(board: Leaderboard, entry: Entry) -> Iterator[dict[str, Any]]:
                     "protocol": suite.fingerprint,
                     "interval": [score.low, score.high],
                     "n": score.n,
+                    **({"verified": entry.verified.date} if entry.verified else {}),
                 },
             }

@@ -8,13 +8,16 @@ import math
 from collections.abc import Iterator
 
 from robobench.leaderboard.board import Entry, Leaderboard, Level
+from robobench.leaderboard.front import Front, front_of, speed_in
 from robobench.leaderboard.text import shown
+from robobench.leaderboard.verified import word
 from robobench.types import Score
 
 COLUMNS = (
     "suite", "model", "family", "parameters", "rank_best", "rank_worst", "ties",
     "kind", "ladder", "condition", "along", "level", "data",
     "metric", "value", "low", "high", "n", "expected", "unit", "higher_is_better", "doubts", "source",
+    "macs", "images_per_second", "measured_on", "verified",
 )  # fmt: skip
 
 
@@ -26,10 +29,21 @@ def to_csv(board: Leaderboard) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
+    front = front_of(board)
     for entry in board.entries:
+        cost = _cost(front, entry)
         for line in _lines(board, entry):
-            writer.writerow([_field(v) for v in line])
+            writer.writerow([_field(v) for v in (*line, *cost, word(board, entry))])
     return out.getvalue()
+
+
+def _cost(front: Front | None, entry: Entry) -> tuple[str | float | int | None, ...]:
+    """What a model costs, as the front has it; where it is not on the front's machine, as measured last."""
+    speed = speed_in(entry, front.setting if front else None) or speed_in(entry, None)
+    if speed is None:
+        return None, None, None
+    hardware, precision, batch = speed.setting
+    return speed.macs, speed.images_per_second, f"{hardware}; {precision}, batches of {batch}"
 
 
 def _lines(board: Leaderboard, entry: Entry) -> Iterator[tuple[str | float | int | None, ...]]:

@@ -6,14 +6,19 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from robobench.leaderboard import svg, text
+from robobench.leaderboard import front as front_words
+from robobench.leaderboard import gallery, svg, text, verified
 from robobench.leaderboard.board import Entry, Leaderboard, Level
+from robobench.leaderboard.front_chart import front_chart
 from robobench.leaderboard.heat import condition_map
 from robobench.leaderboard.limits import LimitCurve, limit_curves
 from robobench.leaderboard.matrix import RULE, Matrix, heat_map, matrices
+from robobench.leaderboard.scatter import Fit, fit_of, scatter
+from robobench.speed import Speed
 from robobench.types import Score
 
 if TYPE_CHECKING:
@@ -36,6 +41,9 @@ def to_html(board: Leaderboard) -> str:
             board=board,
             page=_Page(board),
             text=text,
+            verified=verified,
+            gallery=gallery,
+            front_words=front_words,
             policy=policy(css, js),
             css=raw(css),
             js=raw(js),
@@ -135,7 +143,28 @@ class _Page:
         return RULE
 
     def scatter(self) -> str:
-        return raw(svg.scatter(self.board))
+        return raw(scatter(self.board))
+
+    @cached_property
+    def fit(self) -> Fit | None:
+        return fit_of(self.board)
+
+    @cached_property
+    def front(self) -> front_words.Front | None:
+        return front_words.front_of(self.board)
+
+    def front_chart(self, found: front_words.Front) -> str:
+        return raw(front_chart(found, self.board.suite.score.name))
+
+    def speed(self, entry: Entry) -> Speed | None:
+        """The measurement that the front goes by."""
+        return None if self.front is None else front_words.speed_in(entry, self.front.setting)
+
+    @property
+    def speed_memory(self) -> bool:
+        """Whether the device told how much memory was in use."""
+        found = [self.speed(e) for e in self.board.entries]
+        return any(s is not None and s.peak_memory for s in found)
 
     def curves(self, ladder: int) -> str:
         return raw(svg.curves(self.board, self.board.ladders[ladder]))
@@ -156,6 +185,7 @@ class _Page:
     def facts(self, entry: Entry) -> list[tuple[str, str]]:
         """What is known of a model beyond its numbers."""
         lines = [
+            ("Verified", verified.details(entry)),
             ("Weights", entry.weights),
             ("Citation", entry.citation or ""),
             *((k.capitalize(), v) for k, v in entry.provenance.items()),
@@ -172,6 +202,13 @@ def policy(css: str, js: str = "") -> str:
     )
 
 
+def _seen(value: Any) -> Any:
+    """Text from outside, in attributes too, without what turns a line round or no page can hold."""
+    if type(value) is not str:  # our own markup is a subclass
+        return value
+    return "\n".join(text.shown(line) for line in value.split("\n"))
+
+
 def environment() -> Environment:
     """The templates; everything from outside is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -180,6 +217,7 @@ def environment() -> Environment:
         loader=PackageLoader("robobench.leaderboard", SITE),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -18,7 +18,7 @@ def to_index(boards: Mapping[str, Leaderboard]) -> str:
         environment()
         .get_template("index.html.j2")
         .render(
-            boards=[(f"{quote(name)}/{FILES['html']}", board) for name, board in boards.items()],
+            boards=[(f"{quote(name, safe='')}/{FILES['html']}", board) for name, board in boards.items()],
             text=text,
             policy=policy(css),
             css=raw(css),

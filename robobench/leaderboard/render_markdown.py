@@ -6,8 +6,13 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
+from robobench.leaderboard import verified
 from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
+from robobench.leaderboard.front import front_of, macs, rate, rule, speed_in, word
+from robobench.leaderboard.front import headline as front_headline
+from robobench.leaderboard.gallery import CLASSES_RULE
 from robobench.leaderboard.matrix import RULE, matrices
+from robobench.leaderboard.scatter import fit_of
 from robobench.leaderboard.text import (
     DASH,
     HEALTH_RULE,
@@ -37,6 +42,7 @@ from robobench.leaderboard.text import (
 )
 from robobench.types import Score
 
+_MOST_CLASSES = 5
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#!$])")
 
 
@@ -48,15 +54,23 @@ def to_markdown(board: Leaderboard) -> str:
         f"**{escaped(headline(board))}**",
         _main(board),
         escaped(f"{mark_rule(board)} {columns_rule(board)} {interval_rule(board)} {tie_rule(board)}".strip()),
+        escaped(verified.rule(board)),
         _summaries(board),
         *(_ladder(board, ladder) for ladder in board.ladders),
+        _front(board),
+        _fitted(board),
         *_matrices(board),
         *_further(board),
+        _hurt(board),
         _health(board),
         _list("Beware", [f"**{escaped(m)}** {escaped(what)}" for m, what in problems(board)]),
         _list(
             "Failures",
             [f"**{escaped(m)}**, {escaped(c)}: {escaped(what)}" for m, c, what in failed(board)],
+        ),
+        _list(
+            "Verified",
+            [f"**{escaped(e.name)}**: {escaped(verified.details(e))}" for e in board.entries if e.verified],
         ),
         _list("Protocol", [f"**{escaped(k)}**: {escaped(v)}" for k, v in protocol(board)]),
     ]
@@ -81,8 +95,10 @@ def _main(board: Leaderboard) -> str:
     heads += [f"{r.condition} ({images([r])})" for r in board.references]
     heads += [f"{ladder.name} ({images(ladder.levels)})" for ladder in board.ladders]
     heads += ["Family", "Params"]
+    said = [verified.word(board, e) for e in board.entries]
+    heads += ["Verified"] if any(said) else []
     rows = []
-    for e in board.entries:
+    for e, word_ in zip(board.entries, said, strict=True):
         rows.append(
             [
                 ranks(e),
@@ -93,6 +109,7 @@ def _main(board: Leaderboard) -> str:
                 *(_number(e.ladders[v.name]) + mark(e, v.levels) for v in board.ladders),
                 escaped(e.family or DASH),
                 count(e.parameters),
+                *([f"{verified.CHECK} {word_}" if e.verified else word_] if word_ else []),
             ]
         )
     return _table([escaped(h) for h in heads], rows, left=(2,))
@@ -136,6 +153,50 @@ def _matrices(board: Leaderboard) -> Iterator[str]:
         yield escaped(RULE)
 
 
+def _front(board: Leaderboard) -> str:
+    """Score against speed, where that was measured."""
+    front = front_of(board)
+    if front is None:
+        return ""
+    heads = ["Model", board.suite.score.name, "Images/s", "MACs", "Params", "Front"]
+    rows = []
+    for i, e in enumerate(board.entries):
+        speed = speed_in(e, front.setting)
+        measured = [DASH, DASH] if speed is None else [
+            f"{rate(speed.images_per_second)} \\[{rate(speed.low)}, {rate(speed.high)}\\]", macs(speed.macs)
+        ]  # fmt: skip
+        rows.append(
+            [escaped(e.name), _number(e.score), *measured, count(e.parameters), escaped(word(front, i))]
+        )
+    table = _table([escaped(h) for h in heads], rows, left=(0, 5))
+    said = escaped(f"{front_headline(front)} {rule(front)}")
+    return "\n\n".join(["## Score against speed", table, said])
+
+
+def _fitted(board: Leaderboard) -> str:
+    """How far each model is from the line of the board's models, where there is one."""
+    fit = fit_of(board)
+    if fit is None:
+        return ""
+    heads = [
+        "Model",
+        "clean (%)",
+        f"{board.suite.score.name} (%)",
+        "Promised by the line (%)",
+        "Above it (points)",
+    ]
+    rows = [
+        [
+            escaped(pair.entry.name), _number(pair.clean), _number(pair.total),
+            f"{number(promised, 'fraction')} \\[{number(low, 'fraction')}, {number(high, 'fraction')}\\]",
+            f"{above:+.1f}",
+        ]
+        for pair, promised, low, high, above in fit.distances
+    ]  # fmt: skip
+    table = _table([escaped(h) for h in heads], rows, left=(0,))
+    return "\n\n".join(["## Distance to the line", table, escaped(fit.rule)])
+
+
 def _further(board: Leaderboard) -> Iterator[str]:
     """The metrics besides the composite's, one table each: a row for each condition."""
     levels = [*board.references, *(v for ladder in board.ladders for v in ladder.levels)]
@@ -157,6 +218,20 @@ def _cell(entry: Entry, level: Level, metric: str) -> str:
     cell = entry.cells[level.condition]
     part = coverage(cell)
     return _number(cell.score(metric)) + mark(entry, [level]) + (f" ({part})" if part else "")
+
+
+def _hurt(board: Leaderboard) -> str:
+    """The classes that models lose most."""
+    if not board.classes:
+        return ""
+    heads = ["Class", "n", "clean (%)", "under the conditions (%)"]
+    rows = [
+        [escaped(c.name), str(c.hurt.n), _number(c.clean), _number(c.hurt)]
+        for c in board.classes[:_MOST_CLASSES]
+    ]
+    return "\n\n".join(
+        ["## Most hurt classes", _table([escaped(h) for h in heads], rows, left=(0,)), escaped(CLASSES_RULE)]
+    )
 
 
 def _health(board: Leaderboard) -> str:

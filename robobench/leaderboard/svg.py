@@ -8,44 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
+from robobench.leaderboard.axes import Frame, drawing, snug, x_labels, y_axis
 from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
 from robobench.leaderboard.limits import LimitCurve
-from robobench.leaderboard.text import level_name, said, shown, unit_sign
+from robobench.leaderboard.text import level_name, said, shown
 from robobench.types import Score
 
 COLOURS = 8
 _TOPS = (0.05, 0.1, 0.25, 0.5)  # of an axis of small shares, such as calibration errors
-_DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4", "4 2", "1 3", "9 2 2 2 2 2")
+DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4", "4 2", "1 3", "9 2 2 2 2 2")
 _MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down", "plus", "bar")
-_NAMED = 6  # points of the scatter that are labelled; more would cover each other
-_GLYPH = 6.5  # width of a character at the axis' size, for placing labels
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A plot's place in its drawing, and the numbers at its edges."""
-
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return self.left + (value - low) / (high - low) * (self.width - self.left - self.right)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        share = (value - low) / (high - low)
-        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
 def marker(index: int, x: float, y: float, title: str = "", size: float = 4.0) -> str:
@@ -61,7 +35,7 @@ def marker(index: int, x: float, y: float, title: str = "", size: float = 4.0) -
         "cross": f"M{x - s:.1f} {y - s:.1f}l{2 * s:.1f} {2 * s:.1f}m{-2 * s:.1f} 0l{2 * s:.1f} {-2 * s:.1f}",
         "plus": f"M{x - d:.1f} {y:.1f}H{x + d:.1f}M{x:.1f} {y - d:.1f}V{y + d:.1f}",
     }
-    inside = f"<title>{escape(title)}</title>" if title else ""
+    inside = f"<title>{escape(shown(title))}</title>" if title else ""
     if shape == "circle":
         return f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="{s:.1f}">{inside}</circle>'
     kind = "mark open" if shape in ("cross", "plus") else "mark"
@@ -92,89 +66,34 @@ def strip(score: Score, index: int, low: float, high: float) -> str:
 def curves(board: Leaderboard, ladder: Ladder) -> str:
     """Every model along a ladder, from clean on the same images, with interval bands."""
     of = board.suite.score.of
-    series = [_points(e, ladder, of) for e in board.entries]
+    series = [points_along(e, ladder, of) for e in board.entries]
     names = ["clean", *(level_name(ladder, v) for v in ladder.levels)]
     shown_scores = [s for points in series for _, s in points]
     unit = next((s.unit for s in shown_scores), "fraction")
-    y_range = _y_range(shown_scores, unit)
+    y_range = value_range(shown_scores, unit)
     frame = Frame(420, 264, 44, 16, 12, 44, (-0.25, len(names) - 0.75), y_range)
-    body = [_y_axis(frame, unit, of), _x_labels(frame, names, ladder.along or "")]
+    body = [y_axis(frame, unit, of), x_labels(frame, names, ladder.along or "")]
     for index, points in enumerate(series):
         if points:
             body.append(_series(frame, board.entries[index], index, points, names))
     title = f"{shown(ladder.name)}: {of} of each model" + (f" along {ladder.along}" if ladder.along else "")
-    return _svg(frame, title, body)
+    return drawing(frame, title, body)
 
 
 def limits(board: Leaderboard, curve: LimitCurve) -> str:
     """Every model's accuracy under one attack against what the attack may spend, with interval bands."""
     series = [curve.points(e) for e in board.entries]
     frame = Frame(420, 264, 44, 16, 12, 44, (-0.25, len(curve.limits) - 0.75), (0.0, 1.0))
-    body = [_y_axis(frame, "fraction", "accuracy"), _x_labels(frame, curve.limits, f"{curve.along}, at most")]
+    body = [y_axis(frame, "fraction", "accuracy"), x_labels(frame, curve.limits, f"{curve.along}, at most")]
     for index, points in enumerate(series):
         if points:
             body.append(_series(frame, board.entries[index], index, points, curve.limits))
-    return _svg(frame, f"{shown(curve.level.condition)}: accuracy of each model within {curve.along}", body)
-
-
-def scatter(board: Leaderboard) -> str:
-    """The composite against clean, with both intervals."""
-    if not board.references:
-        return ""
-    reference, of = board.references[0], board.suite.score.of
-    pairs = [(i, e, e.cells[reference.condition].score(of), e.score) for i, e in enumerate(board.entries)]
-    pairs = [p for p in pairs if math.isfinite(p[2].value) and math.isfinite(p[3].value)]
-    if not pairs:
-        return ""
-    frame = Frame(
-        420, 264, 44, 16, 12, 44,
-        _snug([v for _, _, c, _ in pairs for v in (c.low, c.high)], pairs[0][2].unit),
-        _snug([v for _, _, _, s in pairs for v in (s.low, s.high)], pairs[0][3].unit),
-    )  # fmt: skip
-    body = [
-        _y_axis(frame, pairs[0][3].unit, shown(board.suite.score.name)),
-        _x_ticks(frame, pairs[0][2].unit),
-    ]
-    labels = _spread([frame.y(s.value) for *_, s in pairs])
-    for (index, entry, clean, total), place in zip(pairs, labels, strict=True):
-        named = place if len(pairs) <= _NAMED else None
-        body.append(_dot(frame, entry, index, clean, total, named))
-    return _svg(frame, f"{board.suite.score.name} against clean {of}, one point for each model", body)
-
-
-def _dot(frame: Frame, entry: Entry, index: int, clean: Score, total: Score, place: float | None) -> str:
-    x, y = frame.x(clean.value), frame.y(total.value)
-    bars = (
-        f"M{frame.x(clean.low):.1f} {y:.1f}H{frame.x(clean.high):.1f}"
-        f"M{x:.1f} {frame.y(total.low):.1f}V{frame.y(total.high):.1f}"
-    )
-    name = shown(entry.name)
-    title = f"{name}: clean {said(clean)}; {total.name} {said(total)}"
-    return (
-        f'<g class="series s{index % COLOURS}" data-m="{index}"><path class="range" d="{bars}"/>'
-        f"{marker(index, x, y, title, 4.5)}{'' if place is None else _name(frame, name, x, place)}</g>"
+    return drawing(
+        frame, f"{shown(curve.level.condition)}: accuracy of each model within {curve.along}", body
     )
 
 
-def _name(frame: Frame, name: str, x: float, y: float) -> str:
-    """A point's label, on the side where there is room."""
-    short = name if len(name) <= 24 else name[:23] + "…"
-    left = x > (frame.left + frame.width) / 2
-    at, anchor = (x - 9, "end") if left else (x + 9, "start")
-    place = f'x="{at:.1f}" y="{y - 6:.1f}" text-anchor="{anchor}"'
-    return f'<text class="name" {place}>{escape(short)}</text>'
-
-
-def _spread(places: Sequence[float], gap: float = 13.0) -> list[float]:
-    """Heights of labels, moved apart where they would cover each other."""
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    out = list(places)
-    for before, after in pairwise(order):
-        out[after] = max(out[after], out[before] + gap)
-    return out
-
-
-def _points(entry: Entry, ladder: Ladder, of: str) -> list[tuple[int, Score]]:
+def points_along(entry: Entry, ladder: Ladder, of: str) -> list[tuple[int, Score]]:
     """(position, score) from clean, at 0, on. Cells that are not complete are gaps."""
     found: list[tuple[int, Score]] = []
     start = _clean(entry, ladder.levels[0], of) if ladder.levels else None
@@ -201,7 +120,7 @@ def _series(
     frame: Frame, entry: Entry, index: int, points: Sequence[tuple[int, Score]], names: Sequence[str]
 ) -> str:
     parts = []
-    for run in _runs(points):
+    for run in unbroken(points):
         upper = [f"{frame.x(p):.1f},{frame.y(s.high):.1f}" for p, s in run]
         lower = [f"{frame.x(p):.1f},{frame.y(s.low):.1f}" for p, s in reversed(run)]
         middle = " ".join(f"{frame.x(p):.1f},{frame.y(s.value):.1f}" for p, s in run)
@@ -217,7 +136,7 @@ def _series(
     return f'<g class="series s{index % COLOURS}" data-m="{index}">{"".join(parts)}</g>'
 
 
-def _runs(points: Sequence[tuple[int, Score]]) -> list[list[tuple[int, Score]]]:
+def unbroken(points: Sequence[tuple[int, Score]]) -> list[list[tuple[int, Score]]]:
     """Points at neighbouring positions; a gap is not drawn over."""
     runs: list[list[tuple[int, Score]]] = []
     for point in points:
@@ -229,98 +148,19 @@ def _runs(points: Sequence[tuple[int, Score]]) -> list[list[tuple[int, Score]]]:
 
 
 def _dash(index: int) -> str:
-    pattern = _DASHES[(index + index // COLOURS) % len(_DASHES)]
+    pattern = DASHES[(index + index // COLOURS) % len(DASHES)]
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
-def _y_range(scores: Sequence[Score], unit: str) -> tuple[float, float]:
+def value_range(scores: Sequence[Score], unit: str) -> tuple[float, float]:
     """From 0 to 100 % for shares, or to a round share above them where all are small."""
     if unit == "fraction":
         most = max((s.high for s in scores), default=1.0)
         return (0.0, next((top for top in _TOPS if most <= top), 1.0))
-    return _snug([v for s in scores for v in (s.low, s.high)], "")
-
-
-def _snug(values: Sequence[float], unit: str) -> tuple[float, float]:
-    """A range that holds the values with some room, inside [0, 1] for a fraction."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    room = max(0.08 * (high - low), 0.005)
-    if unit == "fraction" and low >= 0 and high <= 1:
-        return max(low - room, 0.0), min(high + room, 1.0)
-    return low - room, high + room
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers."""
-    raw = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _tick(value: float, unit: str) -> str:
-    return f"{100 * value:.3g}" if unit == "fraction" else f"{value:.3g}"
-
-
-def _y_axis(frame: Frame, unit: str, title: str) -> str:
-    parts = []
-    for value in _ticks(*frame.y_range):
-        y = frame.y(value)
-        parts.append(f'<path class="grid" d="M{frame.left:.1f} {y:.1f}H{frame.width - frame.right:.1f}"/>')
-        parts.append(
-            f'<text x="{frame.left - 7:.1f}" y="{y + 4:.1f}" text-anchor="end">{_tick(value, unit)}</text>'
-        )
-    middle = (frame.top + frame.height - frame.bottom) / 2
-    parts.append(
-        f'<text class="what" transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">'
-        f"{escape(title)} ({escape(unit_sign(unit))})</text>"
-    )
-    return "".join(parts)
-
-
-def _x_ticks(frame: Frame, unit: str) -> str:
-    foot = frame.height - frame.bottom
-    parts = []
-    for value in _ticks(*frame.x_range):
-        x = frame.x(value)
-        parts.append(f'<path class="grid" d="M{x:.1f} {frame.top:.1f}V{foot:.1f}"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{foot + 18:.1f}" text-anchor="middle">{_tick(value, unit)}</text>'
-        )
-    return "".join(parts) + _x_title(frame, f"clean ({unit_sign(unit)})")
-
-
-def _x_labels(frame: Frame, names: Sequence[str], along: str) -> str:
-    foot = frame.height - frame.bottom
-    room = frame.x(1) - frame.x(0)
-    most = max(8, int(room / _GLYPH))
-    shorts = [n if len(n) <= most else n[: most - 1] + "…" for n in names]
-    every = max(1, math.ceil(max((len(n) for n in shorts), default=1) * _GLYPH / room))
-    parts = [f'<path class="axis" d="M{frame.left:.1f} {foot:.1f}H{frame.width - frame.right:.1f}"/>']
-    for place, name in enumerate(shorts):
-        if place % every == 0 or place == len(shorts) - 1:
-            x = frame.x(place)
-            parts.append(f'<text x="{x:.1f}" y="{foot + 18:.1f}" text-anchor="middle">{escape(name)}</text>')
-    return "".join(parts) + _x_title(frame, along)
-
-
-def _x_title(frame: Frame, text: str) -> str:
-    middle = (frame.left + frame.width - frame.right) / 2
-    return (
-        f'<text class="what" x="{middle:.1f}" y="{frame.height - 8:.1f}" text-anchor="middle">'
-        f"{escape(shown(text))}</text>"
-    )
-
-
-def _svg(frame: Frame, title: str, body: Sequence[str]) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {frame.width:.0f} {frame.height:.0f}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(body)}</svg>'
-    )
+    return snug([v for s in scores for v in (s.low, s.high)], "")
 
 
 def range_of(scores: Sequence[Score]) -> tuple[float, float]:
     """The axis of the strips: from the lowest bound to the highest."""
     known = [s for s in scores if math.isfinite(s.value)]
-    return _snug([v for s in known for v in (s.low, s.high)], "") if known else (0.0, 1.0)
+    return snug([v for s in known for v in (s.low, s.high)], "") if known else (0.0, 1.0)

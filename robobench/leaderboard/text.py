@@ -10,16 +10,20 @@ from robobench.leaderboard.board import Entry, Health, Ladder, Leaderboard, Leve
 from robobench.types import Score
 
 DASH = "–"  # what is undefined; never 0
+_UNSEEN = ("Cc", "Cf", "Cs")  # categories: controls, formats, halves of surrogate pairs
+_NONE = "\ufffe\uffff"
 
 
 def shown(text: str) -> str:
     r"""Text from outside on one line: line breaks become spaces, invisible controls become visible.
 
+    So do the two characters that no XML can hold.
+
     >>> shown("a\nb") + shown("\u202e")
     'a b\ufffd'
     """
     return "".join(
-        " " if c in "\r\n\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+        " " if c in "\r\n\t" else "\ufffd" if unicodedata.category(c) in _UNSEEN or c in _NONE else c
         for c in text
     )
 
@@ -349,7 +353,7 @@ def _distances(ladder: Ladder) -> str:
     known = [m for m in marks if m is not None]
     if len(known) < len(marks):
         return ""
-    ratios = ", ".join("-" if math.isinf(m.psnr) else f"{m.psnr:.1f}" for m in known)
+    ratios = ", ".join(f"{m.psnr:.1f}" if math.isfinite(m.psnr) else "-" for m in known)
     likeness = ", ".join(f"{m.ssim:.2f}" for m in known)
     ssim = "" if any(math.isnan(m.ssim) for m in known) else f", SSIM {likeness}"
     return f"; PSNR {ratios} dB{ssim} to clean"

@@ -55,6 +55,7 @@ def expand_suite(part: SuitePart, document: Document) -> Suite:
         score=score_of(part),
         summaries=summaries_of(part),
         store=None if part.store == "summary" else part.store,
+        version=part.version,
         models=tuple(ModelEntry(m.spec, m.name, m.family, m.clean_accuracy, m.citation) for m in part.models),
         preparations=expander.preparations,
         seed=part.seed,

@@ -199,6 +199,7 @@ class SuitePart(Part):
     title: str
     description: str = ""
     citation: str | None = None
+    version: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     lot: Annotated[int, Field(gt=0, le=4096)] = 32
     data: DataPart

@@ -125,11 +125,13 @@ class Suite:
     origin: str = field(default="", compare=False)  # where it was read, for messages
     summaries: tuple[SummarySpec, ...] = ()
     store: str | None = None  # `logits` where every class's logit is kept with the rows
+    version: int = 1  # goes up when numbers, or what they mean, change under the same name
 
     @property
     def digest(self) -> str:
         """Changes with anything that changes a number or its meaning; not with titles or models."""
-        later = {k: v for k, v in {"summaries": self.summaries, "store": self.store}.items() if v}
+        unused = {"summaries": (), "store": None, "version": 1}
+        later = {k: getattr(self, k) for k, v in unused.items() if getattr(self, k) != v}
         return digest(
             [d.identity for d in self.data],
             self.view,

@@ -97,6 +97,12 @@ def scores_of(board):
                 e.cells[first].clean is not None for e in board.entries
             ):
                 found[m, f"clean of {first}", board.suite.score.of] = entry.cells[first].clean
+    for part in board.classes:
+        found[None, f"class {part.label} clean", part.clean.name] = part.clean
+        found[None, f"class {part.label}", part.hurt.name] = part.hurt
+        for m, entry in enumerate(board.entries):
+            if entry.name in part.models:
+                found[m, f"class {part.label}", part.models[entry.name].name] = part.models[entry.name]
     return found
 
 
@@ -113,7 +119,8 @@ def test_every_number_on_the_page_is_a_score_and_every_score_is_on_it(case):
     seen = set()
     for _, _, _, cell in page.numbers():
         attrs = cell["attrs"]
-        key = (int(attrs["data-m"]), attrs["data-c"], attrs["data-k"])
+        model = int(attrs["data-m"]) if attrs["data-m"] else None  # of all models together
+        key = (model, attrs["data-c"], attrs["data-k"])
         score = wanted[key]
         seen.add(key)
         assert int(attrs["data-n"]) == score.n
@@ -279,13 +286,20 @@ def test_a_hostile_name_is_only_text():
     assert sum(e["tag"] == "script" for e in page.elements) == 1
     assert not [e for e in page.elements if e["tag"] == "b" and e["text"] == "vit"]
     named = [e for e in page.elements if e["tag"] == "th" and shown(HOSTILE) in e["text"]]
-    assert len(named) == 1 + len(TROUBLED.ladders) + 2
+    assert len(named) == 1 + len(TROUBLED.ladders) + 2 + 1  # ranking, ladders, two more metrics, classes
 
 
 def test_the_page_can_be_read_without_a_script_and_used_with_a_keyboard(case):
     board, source, page = case
     sortable = [t for t in page.tables if "sortable" in t["class"]]
-    assert len(sortable) == len(page.tables) == 1 + len(board.ladders) + len(board.suite.metrics) - 1
+    assert len(sortable) == len(page.tables)
+    tables = {
+        "ranking": 1,
+        "ladders": len(board.ladders),
+        "metrics": len(board.suite.metrics) - 1,
+        "classes": 1,
+    }
+    assert len(sortable) == sum(tables.values())
     buttons = [e for e in page.elements if e["tag"] == "button"]
     assert all(e["attrs"].get("type") == "button" for e in buttons)
     boxes = [e["attrs"] for e in page.elements if e["tag"] == "input"]

@@ -18,7 +18,7 @@ from robobench.data.digits import Digits
 from robobench.draws import Draws
 from robobench.engine.assault import run_attack
 from robobench.engine.frames import to_batch
-from robobench.engine.resolve import visiting_order
+from robobench.engine.sets import visiting_order
 from robobench.losses import cross_entropy, dlr, targeted_dlr
 from robobench.models.zoo import Zoo
 from robobench.registry import attacks

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robobench.engine.lots import check_budget
-from robobench.engine.resolve import visiting_order
+from robobench.engine.sets import visiting_order
 from robobench.errors import AttackError
 from robobench.store import Store
 from tests.bench import ATTACKS, PASSIVE, carry_out, left, resolved, rows, same_rows

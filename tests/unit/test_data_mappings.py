@@ -12,7 +12,7 @@ import torch
 from robobench.data import mappings
 from robobench.data.imagenet_real import real_labels, val_number
 from robobench.data.label_space import LABEL_SPACES, class_folders, label_space, match_folders, wordnet_ids
-from robobench.engine.resolve import classes_within
+from robobench.engine.sets import classes_within
 from robobench.errors import DataError
 from tests.label_tables import NINE_COUNTS, NINE_TEXT, SIXTEEN_COUNTS, SIXTEEN_TEXT, numbers, objects
 

@@ -29,7 +29,7 @@ from robobench.data.objectnet import ObjectNet
 from robobench.data.outliers import Outliers
 from robobench.data.published import Published
 from robobench.data.stylized_imagenet import StylizedImageNet
-from robobench.engine.resolve import data_set
+from robobench.engine.sets import data_set
 from robobench.errors import BadParameter, DataError
 from robobench.registry import data
 from robobench.suite.load import parse_suite

@@ -19,7 +19,7 @@ from robobench.leaderboard.build import build
 from robobench.leaderboard.render import FILES, FORMATS, render
 from robobench.leaderboard.render_json import from_json, to_json
 from robobench.leaderboard.render_markdown import escaped
-from robobench.types import Score
+from robobench.types import Score, Yardstick
 from tests.boards import HOSTILE, condition, exact, realistic, with_troubles
 
 BOARD = build(realistic(n=80), resamples=200)
@@ -39,7 +39,16 @@ def test_an_unknown_format_is_answered():
         render(BOARD, "markdwon")
 
 
-@pytest.mark.parametrize("board", [BOARD, TROUBLED], ids=["whole", "troubled"])
+def untouched(board):
+    """With a level whose images are the clean ones: their ratio of signal to noise is infinite."""
+    first = board.ladders[0]
+    level = replace(first.levels[0], yardstick=Yardstick(math.inf, 1.0, 80))
+    return replace(board, ladders=(replace(first, levels=(level, *first.levels[1:])), *board.ladders[1:]))
+
+
+@pytest.mark.parametrize(
+    "board", [BOARD, TROUBLED, untouched(BOARD)], ids=["whole", "troubled", "untouched"]
+)  # fmt: skip
 def test_every_format_can_be_made_again_from_the_json(board):
     back = from_json(to_json(board))
     for name in FORMATS:
@@ -61,8 +70,8 @@ def test_json_round_trips_every_value():
         (lambda d: "[]", "expected a JSON object with a number `format`"),
         (lambda d: {**d, "format": True}, "expected a JSON object with a number `format`"),
         (
-            lambda d: {**d, "format": 4},
-            "a leaderboard of format 4, this robobench reads formats up to 3: upgrade",
+            lambda d: {**d, "format": 5},
+            "a leaderboard of format 5, this robobench reads formats up to 4: upgrade",
         ),
         (lambda d: {**d, "format": 0}, "format 0, .* make it again with `robobench leaderboard`"),
         (lambda d: {k: v for k, v in d.items() if k != "entries"}, "leaderboard: 'entries' is missing"),
@@ -133,7 +142,7 @@ def tables(markdown):
 def test_markdown_tables_are_whole_and_hold_the_numbers():
     for board in (BOARD, TROUBLED):
         made = tables(render(board, "markdown"))
-        assert len(made) == 1 + len(board.ladders) + 2
+        assert len(made) == 1 + len(board.ladders) + 2 + 1  # ranking, ladders, further metrics, classes
         for table in made:
             assert len({len(line) for line in table}) == 1
         main = made[0]

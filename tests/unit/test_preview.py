@@ -15,7 +15,7 @@ from robobench.checks.preview import Preview, preview
 from robobench.checks.preview_page import picture, preview_page
 from robobench.cli.main import _run
 from robobench.draws import Draws
-from robobench.engine.resolve import data_set
+from robobench.engine.sets import data_set
 from robobench.errors import RobobenchError, UnknownName
 from robobench.registry import perturbations
 from robobench.suite.load import load_suite

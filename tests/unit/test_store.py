@@ -36,7 +36,7 @@ def table(key: str, ids: list[str], **more: list[float]) -> pa.Table:
     return pa.table({**fixed, "label": list(range(n)), **more})
 
 
-PROVENANCE = {"model": {"digest": "digest", "weights": "w"}}
+PROVENANCE = {"model": {"digest": "m", "weights": "w"}, "time": "2025-01-01T00:00:00+00:00"}
 
 
 def put(store: Store, key: str, ids: list[str], **more: list[float]) -> None:

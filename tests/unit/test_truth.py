@@ -240,7 +240,7 @@ def test_options_that_are_not_used_leave_the_digest_as_it_was():
 
 
 def test_a_label_space_knows_which_of_its_classes_occur():
-    from robobench.engine.resolve import classes_within
+    from robobench.engine.sets import classes_within
 
     whole = LabelSpace("w", ("a", "b", "c"), 3)
     assert classes_within(whole) is None

@@ -131,11 +131,11 @@
     read();
   }
 
-  const figures = document.querySelector(".figures");
   function light(m) {
-    if (!figures) return;
-    figures.classList.toggle("charts-dim", m !== null);
-    for (const g of figures.querySelectorAll(".series")) {
+    for (const figures of document.querySelectorAll(".figures")) {
+      figures.classList.toggle("charts-dim", m !== null);
+    }
+    for (const g of document.querySelectorAll(".figures .series")) {
       g.classList.toggle("lit", m !== null && g.getAttribute("data-m") === m);
     }
   }

@@ -1,0 +1,1 @@
+"""What a run found, told to experiment trackers through their own clients."""
