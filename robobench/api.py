@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robobench.data.digests import cache_folder
-from robobench.engine.local import Local, Outcome, Progress, Silent, best_device
+from robobench.engine.local import Local, Outcome, Progress, Silent, best_device, check_idle
 from robobench.engine.plan import Plan, plan
-from robobench.engine.record import RunRecord, from_json, merged, record_of, to_json
+from robobench.engine.record import RunRecord, merged, read_run, record_of, to_json
 from robobench.engine.resolve import Resolved, ResolvedModel, cells, resolve
 from robobench.engine.stopping import Stopping, StopRule
 from robobench.engine.thumbnails import credit, thumbnails
@@ -175,6 +175,7 @@ def execute(
         stopping = _stopping(resolved, store, precision, against)
         have = store.have(c.key for c in cells(resolved))
         planned = plan(resolved, have, None if stopping is None else stopping.ends)
+        check_idle(resolved, store, planned)
         outcome = Outcome()
         if planned.items:
             outcome = _compute(
@@ -250,7 +251,7 @@ def _keep_record(
             ),
         )  # fmt: skip
     earlier = [r for r in store.runs() if r["fingerprint"] == new.fingerprint]
-    record = merged(from_json(earlier[-1]) if earlier else None, new)
+    record = merged(read_run(store.root, earlier[-1]) if earlier else None, new)
     store.put_run(record.fingerprint, to_json(record))
     return record
 

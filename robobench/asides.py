@@ -38,7 +38,7 @@ class Asides:
             found = json.loads((self.root / "yardsticks" / f"{key}.json").read_text())
             ratio = math.inf if found["psnr"] is None else float(found["psnr"])
             return Yardstick(ratio, math.nan if found["ssim"] is None else found["ssim"], found["images"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, OverflowError, RecursionError, KeyError, TypeError):
             return None
 
     def put_speed(self, model: str, newest: Speed) -> None:
@@ -50,7 +50,7 @@ class Asides:
         """What `put_speed` kept of a model, if anything; a damaged file counts as nothing."""
         try:
             return speed.from_json(self._speed_file(model).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, StoreError):
+        except (OSError, ValueError, OverflowError, RecursionError, StoreError):
             return ()
 
     def _speed_file(self, model: str) -> Path:
@@ -73,21 +73,26 @@ class Asides:
             found = json.loads(self._pictures(fingerprint).read_text())
             png = {(str(p["image"]), str(p["condition"])): str(p["png"]) for p in found["pictures"]}
             return Pictures(str(found["credit"]), png)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, OverflowError, RecursionError, KeyError, TypeError):
             return None
 
     def _pictures(self, fingerprint: str) -> Path:
         return self.root / "gallery" / f"{Path(fingerprint).name}.json"
 
-    def put_verified(self, fingerprint: str, model: str, outcome: Mapping[str, Any]) -> None:
-        """Keep what verifying a model of a run found, in place of what was found before."""
-        place_text(self._verified(fingerprint, model), as_file(outcome))
+    def put_verified(self, fingerprint: str, model: str, outcome: Mapping[str, Any] | None) -> None:
+        """Keep what verifying a model of a run found in place of what is there; None takes that away."""
+        path = self._verified(fingerprint, model)
+        if outcome is None:
+            with disk(path):
+                path.unlink(missing_ok=True)
+            return
+        place_text(path, as_file(outcome))
 
     def verified(self, fingerprint: str, model: str) -> Any:
         """What `put_verified` kept, as JSON; None without any, and for a damaged file."""
         try:
             return json.loads(self._verified(fingerprint, model).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, OverflowError, RecursionError):
             return None
 
     def _verified(self, fingerprint: str, model: str) -> Path:

@@ -222,7 +222,11 @@ class Preparation(Protocol):
 
 
 class ModelSource(Protocol):
-    """Where models of one kind come from. `identify` needs no torch and no network."""
+    """Where models of one kind come from. `identify` needs no torch and no network.
+
+    Read where it is there: `holds_weights`, False where other weights may stand behind the same identity.
+    Then a run loads the model also when all its rows are there, and compares the weights with theirs.
+    """
 
     def identify(self, spec: Spec, *, allow_code: bool) -> ModelId: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import Field, fields, is_dataclass
 from enum import Enum
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LATER = "later"  # in a field's metadata: its default is left out of keys
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}\Z")
 LENGTH = 20  # hex digits of a key: 80 bits, far beyond any number of cells
 
 
@@ -75,6 +77,15 @@ def file_digest(path: Path) -> str:
     """The key of a file's content, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
+
+
+def is_name(text: object) -> bool:
+    """Whether a text may name a file in a results folder: it leads nowhere else.
+
+    >>> is_name("3f0a.safetensors"), is_name("../3f0a"), is_name(""), is_name(".x"), is_name("a/b")
+    (True, False, False, False, False)
+    """
+    return isinstance(text, str) and _NAME.match(text) is not None
 
 
 def as_file(value: Any) -> str:

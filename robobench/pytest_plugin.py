@@ -11,6 +11,7 @@ marked test runs.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from robobench.leaderboard.policy import Policy
 
 MARK = "robobench"
+_LONGEST = 100  # letters of a test's parameters in a file's name
 _EXAMPLE = '`@pytest.mark.robobench(suite="quickstart", max_drop=0.02)`'
 
 
@@ -38,7 +40,8 @@ class Asked:
     """The arguments of a mark. Paths are taken from the folder of the test's file.
 
     suite: a name or a YAML file. max_drop: the drop that does not matter, as a share; the margin of the gate
-    against `baseline`, a file of `robobench baseline`, by default one that is called after the test.
+    against `baseline`, a file of `robobench baseline`, by default one that is called after the test. A policy
+    that says more than floors asks for that gate, too.
     min_score: what the score has to reach, as a share. data, limit: as in `robobench run`. policy: a file
     as of `robobench gate`, or what would stand in it.
     """
@@ -96,7 +99,8 @@ class Judge:
         """The file to compare with; None where only floors are asked for."""
         if self.asked.baseline is not None:
             return self.folder / self.asked.baseline
-        return None if self.asked.max_drop is None else self.default
+        said = self._given().model_fields_set - {"floors", "schema_"}
+        return self.default if said or self.asked.max_drop is not None else None
 
     @property
     def suite(self) -> str | Path:
@@ -106,15 +110,7 @@ class Judge:
 
     def policy(self) -> Policy:
         """The policy with what the mark says itself. Raises RobobenchError."""
-        from robobench.leaderboard.policy import Policy, load_policy, parse_policy
-
-        given = self.asked.policy
-        if given is None:
-            rule = Policy()
-        elif isinstance(given, Mapping):
-            rule = parse_policy(given, "policy of the mark")
-        else:
-            rule = load_policy(self.folder / given)
+        rule = self._given()
         margin, floors = self.asked.max_drop or rule.margin, {**rule.floors, **self._floor()}
         rule = rule.model_copy(update={"margin": margin, "floors": floors})
         if self._baseline is None and not rule.floors:
@@ -123,6 +119,17 @@ class Judge:
                 "min_score=0.5"
             )
         return rule
+
+    def _given(self) -> Policy:
+        """The policy as it was given."""
+        from robobench.leaderboard.policy import Policy, load_policy, parse_policy
+
+        given = self.asked.policy
+        if given is None:
+            return Policy()
+        if isinstance(given, Mapping):
+            return parse_policy(given, "policy of the mark")
+        return load_policy(self.folder / given)
 
     def _floor(self) -> dict[str, float]:
         """The floor of the suite's score, where the mark names one."""
@@ -241,13 +248,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def _robobench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """Evaluate a model under the suite of the test's mark: `robobench(model)` fails when it became worse."""
     item, config = request.node, request.config
-    own = re.sub(r"[^\w.-]+", "_", item.name).strip("_")
     kept = config.getoption("--robobench-results")
     try:
         judge = Judge(
             asked=_asked(item),
             folder=item.path.parent,
-            default=item.path.with_suffix("") / f"{own}.baseline",
+            default=item.path.with_suffix("") / f"{_own_name(item.nodeid)}.baseline",
             results=Path(kept).absolute() if kept else tmp_path_factory.mktemp("robobench"),
             update=config.getoption("--robobench-update"),
             properties=item.user_properties,
@@ -257,6 +263,19 @@ def _robobench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         raise _failure(str(error)) from None
     item.stash[_JUDGE] = judge
     return judge
+
+
+def _own_name(nodeid: str) -> str:
+    """A file's name that no other test of the file has: its classes, itself, its parameters.
+
+    >>> _own_name("tests/test_it.py::TestA::test_it[vit-0.5]")
+    'TestA.test_it-vit-0.5'
+    """
+    names, _, parameters = nodeid.partition("::")[2].partition("[")
+    given = parameters.removesuffix("]")
+    plain = re.sub(r"[^\w.-]+", "_", given)[:_LONGEST]
+    mark = "" if plain == given else f"-{hashlib.sha256(given.encode()).hexdigest()[:8]}"
+    return names.replace("::", ".") + (f"-{plain}" if plain else "") + mark
 
 
 def _asked(item: pytest.Item) -> Asked:

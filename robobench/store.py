@@ -38,7 +38,7 @@ from robobench import rowfiles
 from robobench.asides import Asides
 from robobench.atomic import HALF, disk, place
 from robobench.errors import StoreError
-from robobench.keys import as_file, canonical, digest
+from robobench.keys import as_file, canonical, digest, is_name
 from robobench.lossless import Damaged, Kept, names_in
 from robobench.types import Cell, CellFailure, WorkItem
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "robobench.json"
+BOARD = "results"  # where the folder of a published board has its rows
 _COMPACT_ABOVE = 16  # small files before they are joined
 _SMALL, _LARGE = 2**26, 2**27  # bytes of columns: a file below is small, one of joined ones is about so large
 
@@ -59,9 +60,18 @@ class Store:
 
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Store:
-        """Open a results folder. Raises StoreError when it is missing, foreign or of a newer format."""
+        """Open a results folder, or the one inside a published board's.
+
+        Raises StoreError when it is missing, foreign or of a newer format.
+        """
+        if not create and (root / BOARD / MANIFEST).is_file():
+            root = root / BOARD
         manifest = root / MANIFEST
         if not manifest.is_file():
+            if root.exists() and not root.is_dir():
+                raise StoreError(
+                    f"{root}: is a file; expected a results folder, as `robobench run` makes them"
+                )
             if not create:
                 raise StoreError(f"{root}: no results there; `robobench run SUITE --out {root}` makes some")
             if root.is_dir() and any(p.name != ".lock" for p in root.iterdir()):
@@ -155,6 +165,7 @@ class Store:
         """
         key = digest(sorted(cells), rows.num_rows)
         for cell, path in images:
+            _check_names(path, (cell, path.name))
             self._write(self.root / "images" / cell / path.name, path.read_bytes())
         self._write(self.root / "cells.json", _json({**self.describe(), **cells}))
         self._write(self.root / "rows" / f"{key}.json", _json(list(records)))
@@ -207,6 +218,9 @@ class Store:
         records = content if isinstance(content, list) else [content]
         if not all(_is_record(r) for r in records):
             raise StoreError(f"{sidecar}: does not say what made {path.name}: no model, time or cells")
+        for record in records:
+            kept = record.get("kept", {})
+            _check_names(sidecar, (*record["cells"], *kept, *kept.values()))
         return records
 
     def describe(self) -> dict[str, Any]:
@@ -303,7 +317,9 @@ class Store:
 
     def image_files(self, cells: Iterable[str]) -> dict[str, list[Path]]:
         """For each cell the files of attacked images: those that are there, and those that should be."""
-        folders = {cell: self.root / "images" / cell for cell in cells}
+        wanted = tuple(cells)
+        _check_names(self.root, wanted)
+        folders = {cell: self.root / "images" / cell for cell in wanted}
         found = {cell: set(folder.glob("*.safetensors")) for cell, folder in folders.items()}
         for record in self.provenance():
             for cell, name in record.get("kept", {}).items():
@@ -386,7 +402,16 @@ def _is_record(content: Any) -> bool:
     if not isinstance(made, dict) or not isinstance(model, dict):
         return False
     texts = (made.get("time"), model.get("digest"), model.get("weights"))
+    if not isinstance(content.get("kept", {}), dict):
+        return False
     return all(isinstance(t, str) for t in texts) and isinstance(content.get("cells"), list)
+
+
+def _check_names(file: Path, names: Iterable[object]) -> None:
+    """Keys and names of files, which become paths, lead out of no folder. Raises StoreError."""
+    wrong = next((n for n in names if not is_name(n)), None)
+    if wrong is not None:
+        raise StoreError(f"{file}: {str(wrong)[:80]!r} is no name of a cell or a file")
 
 
 def _description(cell: Cell) -> dict[str, Any]:

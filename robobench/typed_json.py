@@ -36,8 +36,15 @@ def value(found: Any, kind: Any, where: str, later: Collection[str] | None = Non
         items = checked(found, dict, where)
         return {k: value(v, args[1], f"{where}.{k}", later) for k, v in items.items()}
     if kind is float:
-        return math.nan if found is None else float(checked(found, (int, float), where))
+        return math.nan if found is None else _number(checked(found, (int, float), where), where)
     return checked(found, kind, where)
+
+
+def _number(found: int | float, where: str) -> float:
+    try:
+        return float(found)
+    except OverflowError:
+        raise StoreError(f"{where}: expected a number that a float can hold, got a longer one") from None
 
 
 def checked(found: Any, kind: Any, where: str) -> Any:

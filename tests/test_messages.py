@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from robobench.cli.main import _run
+from robobench.errors import ExitCode
 from robobench.suite.yaml_lines import MAX_BYTES
 from tests.results import make_results
 
@@ -319,3 +320,11 @@ def test_an_unknown_board_format(said):
 def test_sql_that_cannot_be_read(said):
     make_results(Path("results"))
     assert "Did you mean \"rows\"?" in said("query", "select * from rws")  # fmt: skip
+
+
+def test_an_interruption_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "robobench.cli.main.app", lambda **_: ExitCode.INTERRUPTED
+    )  # typer's answer to Ctrl-C
+    assert _run(["run", "quickstart"]) == ExitCode.INTERRUPTED
+    assert "interrupted: run the same command again" in capsys.readouterr().err

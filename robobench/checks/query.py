@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from robobench.engine.record import from_json
+from robobench.engine.record import read_run
 from robobench.errors import RobobenchError
 from robobench.store import Store
 
@@ -40,8 +40,9 @@ def ask(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         if answer is None:
             return [], []
         return list(answer.columns), answer.fetchall()
-    except duckdb.Error as error:
-        raise RobobenchError(f"query: {error}") from None
+    except (duckdb.Error, ImportError) as error:  # DuckDB wants packages for some of its types
+        reason = str(error).partition(", due to the following Python")[0]
+        raise RobobenchError(f"query: {reason}") from None
     finally:
         connection.close()
 
@@ -50,7 +51,7 @@ def _wanted(store: Store) -> pd.DataFrame:
     """What the newest run of each suite consists of: suite, model, condition, cell and image."""
     import pandas as pd
 
-    newest = {run["suite"]: from_json(run) for run in store.runs()}
+    newest = {run["suite"]: read_run(store.root, run) for run in store.runs()}
     parts = [
         pd.DataFrame(
             {

@@ -53,6 +53,7 @@ def check(root: Path, suite: str | None = None) -> Report:
     folder; whatever is wrong inside of one is a problem in the report.
     """
     store = Store.open(root)
+    root = store.root
     files = look_at_files(root)
     record, more = _run(root, suite)
     problems = [*files.problems, *more]

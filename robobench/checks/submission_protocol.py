@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,17 @@ from robobench.checks.problem import Problem, reason, short
 from robobench.checks.submission_files import Made
 from robobench.engine.record import DataRecord, ModelRecord, RunRecord
 from robobench.engine.resolve import PRECISION, cell_key
+from robobench.errors import BadSpec, RobobenchError
 from robobench.keys import plain
 from robobench.registry import find_step
+from robobench.specs import parse_spec
+from robobench.suite.load import parse_suite, suite_names
 from robobench.suite.saved import faults
 from robobench.suite.suite import BASE, Suite
 from robobench.types import CLEAN, Condition
 
+CODE = "python"  # the source of models that are a file's or package's function
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _VERSIONS = ("python", "robobench", "torch")  # without which nobody can repeat a run
 
 
@@ -29,7 +35,7 @@ class Keys:
 
 def look_at_protocol(record: RunRecord) -> tuple[list[Problem], Keys]:
     """The problems of a record with itself, and how many of its keys could be looked at."""
-    found = [*_form(record), *_data(record)]
+    found = [*_form(record), *_names(record), *_data(record)]
     if record.recipe is None:
         found.append(
             Problem("run", "a recipe, that it can be made again from", f"none, in format {record.format}")
@@ -64,11 +70,64 @@ def _form(record: RunRecord) -> Iterator[Problem]:
         for name, stop in model.stopped.items():
             if name not in sets or stop.images < 1 or stop.precision != model.precision:
                 yield Problem(model.name, "to have stopped as its precision says", f"{name} at {stop.images}")
-        if model.spec is None:
-            yield Problem(model.name, "a SPEC", "a module in memory: nobody else can run it", warning=True)
+        yield from _loadable(model)
     for condition in record.conditions:
         if condition.data not in sets:
             yield Problem(condition.name, "a data set of the run", short(condition.data))
+
+
+def _loadable(model: ModelRecord) -> Iterator[Problem]:
+    """A word on a model that not everybody can load."""
+    if model.spec is None:
+        yield Problem(model.name, "a SPEC", "a module in memory: nobody else can run it", warning=True)
+        return
+    try:
+        code = parse_spec(model.spec, code_source=CODE).source == CODE
+    except BadSpec:
+        return
+    if code:
+        said = f"{short(model.spec)}: needs --allow-code and the file"
+        yield Problem(model.name, "a model that anybody can load", said, warning=True)
+
+
+def _names(record: RunRecord) -> Iterator[Problem]:
+    """Names and texts that a board shows: none leads out of a folder or hides what it says."""
+    shown = {"suite": record.suite, "title": record.title, "description": record.description}
+    shown |= {f"model {i + 1}": m.name for i, m in enumerate(record.models)}
+    hard = {"suite": record.suite}
+    hard |= {f"model {i + 1}": m.name for i, m in enumerate(record.models) if not _is_spec(m)}
+    for where, text in hard.items():
+        if ".." in text or any(c in "/\\" for c in text):
+            yield Problem(f"run: {where}", "a name without '/', '\\' and '..'", short(text))
+    shown |= {f"condition {i + 1}": c.name for i, c in enumerate(record.conditions)}
+    shown |= {f"title of data {i + 1}": d.title for i, d in enumerate(record.data)}
+    shown |= {f"class {i + 1}": name for i, name in enumerate(record.class_names)}
+    for where, text in shown.items():
+        if any(unicodedata.category(c) in _UNSEEN and c not in "\n\t" for c in text):
+            serious = where in hard or where.startswith("model ")
+            said = short(ascii(text))
+            yield Problem(f"run: {where}", "no control characters", said, warning=not serious)
+    yield from _shipped(record)
+
+
+def _is_spec(model: ModelRecord) -> bool:
+    """Whether a model is called by its SPEC, which may hold '/' as in `hf:owner/name`."""
+    named = model.spec is not None and model.name.partition("?")[0] == model.spec.partition("?")[0]
+    return named and ".." not in model.name
+
+
+def _shipped(record: RunRecord) -> Iterator[Problem]:
+    """A suite that is called like a shipped one is that one."""
+    path = suite_names().get(record.suite)
+    if path is None:
+        return
+    try:
+        own = parse_suite(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, RobobenchError):
+        return
+    if own.digest != record.suite_digest:
+        said = f"another one, {short(record.suite_digest)}"
+        yield Problem("run: suite", f"the suite {own.name!r} as it is here, {own.digest}", said, warning=True)
 
 
 def _data(record: RunRecord) -> Iterator[Problem]:

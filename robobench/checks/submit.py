@@ -18,7 +18,7 @@ from robobench.engine.record import ModelRecord, RunRecord, to_json
 from robobench.errors import StoreError, UnknownName, nearest
 from robobench.keys import canonical
 from robobench.specs import public_path, without_paths
-from robobench.store import Store
+from robobench.store import MANIFEST, Store
 from robobench.tasks.classification import LOGITS
 from robobench.types import CellFailure
 
@@ -82,6 +82,9 @@ def _check_new(store: Store, to: Path) -> None:
         raise StoreError(f"{to}: is the results folder itself: choose another one with --to")
     if to.exists() and not (to.is_dir() and next(to.iterdir(), None) is None):
         raise StoreError(f"{to}: there is something already: choose a new folder with --to, or remove it")
+    inside = next((p for p in to.resolve().parents if (p / MANIFEST).is_file()), None)
+    if inside is not None:
+        raise StoreError(f"{to}: lies within the results folder {inside.name}: choose another one with --to")
 
 
 def _rows(store: Store, record: RunRecord, model: ModelRecord, needed: Collection[str]) -> pa.Table:

@@ -181,9 +181,12 @@ class _Judge:
         ladder = cell.condition.ladder
         shared = is_shared(cell, self.resolved)
         self.pairs += [
-            Pair(ladder, f"all of {ladder}" if shared else ids[r], said[r] == STANDS, mine[r] == STANDS)
+            Pair(
+                ladder, f"all of {ladder}" if shared else ids[r], said[r] == STANDS, mine[r] == STANDS,
+                cell.condition.name,
+            )
             for r in rest
-        ]
+        ]  # fmt: skip
         self.same += int(alike(claimed, ours).sum())
         if attacked:
             self._pictures(cell, ids, rest, claimed, faults)
@@ -261,8 +264,10 @@ class _Judge:
         one, counts = self.sample, weigh(self.pairs)
         faults = list(dict.fromkeys(self.faults))
         if counts.refuted:
+            fell, stood = counts.there
+            where = f" under {counts.where}" if counts.where else ""
             faults.append(
-                f"{counts.fell} images that are claimed to stand fell again, {counts.stood} the other way "
+                f"{fell} images that are claimed to stand{where} fell again, {stood} the other way "
                 f"round: p = {counts.p:.2g}"
             )
         if not one.drawn:

@@ -33,16 +33,18 @@ class Pair:
     image: str
     claimed: bool
     ours: bool
+    condition: str = ""
 
 
 @dataclass(frozen=True)
 class Counts:
     """What the pairs of a model say. Images, not rows: the levels of a ladder are no separate witnesses.
 
-    fell: claimed to stand and fell here; stood: the other way round. p: the smallest p-value of all pairs
-    and of each ladder's, times the number of these tests. standing: images that are claimed to stand. power:
-    the share of them that would have been refuted with a chance of 80 %, had they fallen; NaN where even all
-    of them would not.
+    fell: claimed to stand and fell here; stood: the other way round. p: the smallest p-value of all pairs,
+    of each ladder's and of each condition's, times the number of these tests; where: the name of the ladder
+    or condition that it is of, empty for all, with what fell and stood there. standing: images that are
+    claimed to stand. power: the share of them that would have been refuted with a chance of 80 %, had they
+    fallen; NaN where even all of them would not.
     """
 
     fell: int
@@ -50,6 +52,8 @@ class Counts:
     p: float
     standing: int
     power: float
+    where: str = ""
+    there: tuple[int, int] = (0, 0)
 
     @property
     def refuted(self) -> bool:
@@ -60,8 +64,10 @@ def weigh(pairs: Sequence[Pair]) -> Counts:
     """The exact sign test of "as many fall here as were claimed to fall", on images that differ.
 
     Each image counts once, by the sign of the sum over its rows; under an honest claim either sign has the
-    same chance, whatever the rows of one image have to do with each other. One-sided, corrected by
-    Bonferroni over the whole and its ladders.
+    same chance, whatever the rows of one image have to do with each other. That sum hides an image whose
+    rows were forged at some levels behind one honest difference at another, so each condition, where an
+    image has one row, is tested too. One-sided, corrected by Bonferroni over the whole, its ladders and
+    conditions.
 
     >>> def some(n, claimed, ours):
     ...     return [Pair("PGD", f"{i}{claimed}", claimed, ours) for i in range(n)]
@@ -70,13 +76,26 @@ def weigh(pairs: Sequence[Pair]) -> Counts:
     >>> round(weigh(some(8, True, False) + some(1, False, True)).p, 4)
     0.0195
     """
-    ladders = sorted({p.ladder for p in pairs})
-    parts = [pairs] if len(ladders) < 2 else [pairs, *([p for p in pairs if p.ladder == n] for n in ladders)]
-    signs = [_signs(part) for part in parts]
-    smallest = min((upper_tail(fell, fell + stood) for fell, stood in signs), default=1.0)
-    fell, stood = signs[0]
+    signs = [(name, _signs(part)) for name, part in _parts(pairs)]
+    tails = [upper_tail(fell, fell + stood) for _, (fell, stood) in signs]
+    where, there = signs[tails.index(min(tails))]
+    fell, stood = signs[0][1]
     standing = len({p.image for p in pairs if p.claimed})
-    return Counts(fell, stood, min(1.0, len(parts) * smallest), standing, _power(standing, stood, len(parts)))
+    return Counts(
+        fell, stood, min(1.0, len(tails) * min(tails)), standing, _power(standing, stood, len(tails)),
+        where, there,
+    )  # fmt: skip
+
+
+def _parts(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
+    """What is tested, with its name: all pairs, each ladder's, each condition's; what is the same once."""
+    found = [("", list(pairs))]
+    for kind in ("ladder", "condition"):
+        parts: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            parts.setdefault(getattr(pair, kind), []).append(pair)
+        found += [(name, part) for name, part in sorted(parts.items()) if all(part != p for _, p in found)]
+    return found
 
 
 def _signs(pairs: Iterable[Pair]) -> tuple[int, int]:

@@ -123,6 +123,7 @@ def _candidate(baseline: Path, name: str, out: Path, sequential: bool) -> BoardI
     from robobench.errors import RobobenchError, UnknownName, nearest
     from robobench.leaderboard.baseline import read_baseline
     from robobench.leaderboard.collect import collect, newest_run
+    from robobench.leaderboard.text import shown
     from robobench.store import Store
 
     if Path(name).is_file():
@@ -133,10 +134,16 @@ def _candidate(baseline: Path, name: str, out: Path, sequential: bool) -> BoardI
     if not chosen:
         known = [m.name for m in record.models]
         raise UnknownName(f"{out}: no model {name!r} in the run of {record.suite}; {nearest(name, known)}")
-    if not sequential and any(s.precision is None for s in chosen[0].stopped.values()):
+    if chosen[0].gated and not sequential:
         raise RobobenchError(
             f"{name} ran only until a gate was settled: judge it with --sequential, or finish its run with "
             f"`robobench run {record.suite}`"
+        )
+    if sequential and not chosen[0].gated:
+        typer.echo(
+            f"{shown(name)}: no line was looked at early: no --against ended its run, so all its images were "
+            "computed; the looks are gone through afterwards",
+            err=True,
         )
     return collect(replace(record, models=chosen), store)
 

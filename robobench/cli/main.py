@@ -71,6 +71,8 @@ def _version(
         raise typer.Exit
 
 
+_INTERRUPTED = "interrupted: run the same command again to finish"
+
 # click's own class or that of typer's copy of it, whichever this typer raises
 _Mistake: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -84,8 +86,10 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(args=arguments, prog_name="robobench", standalone_mode=False)
-        return int(code or ExitCode.OK)
+        code = int(app(args=arguments, prog_name="robobench", standalone_mode=False) or ExitCode.OK)
+        if code == ExitCode.INTERRUPTED:  # which is also what typer makes of Ctrl-C
+            _say(_INTERRUPTED)
+        return code
     except RobobenchError as error:
         _say(str(error))
         return int(error.exit_code)
@@ -97,7 +101,7 @@ def _run(arguments: list[str]) -> int:
             _say(message)
         return int(ExitCode.USER)
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
+        _say(_INTERRUPTED)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe has gone, as in `robobench list | head`
         sys.stderr.close()

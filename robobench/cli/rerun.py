@@ -50,6 +50,12 @@ def rerun(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Let code that the result names run (file.py:factory).")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Finish an interrupted rerun of your own in --out: rows there are believed."
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> int:
     """Repeat a run from its own record into another folder, and say whether its rows came out the same.
@@ -57,6 +63,9 @@ def rerun(
     Models and data must be those of the run, which their digests say. The exit code is 3 where an answer
     differs by more than rounding, or a row is in one of the two only; 4 where cells failed. Attacks take the
     same steps on the same kind of machine; to judge them on another one, use `robobench verify`.
+
+    The other folder must be new or empty, since rows that lie there are not computed: a folder that came with
+    the result would agree with it.
     """
     from robobench.checks.rerun import repeats
     from robobench.engine.local import usable_device
@@ -66,19 +75,25 @@ def rerun(
 
     store = Store.open(result)
     other = Path(f"{str(result).rstrip('/')}{_AGAIN}") if out is None else out
-    if other.exists() and other.resolve() == result.resolve():
+    if other.exists() and other.resolve() in (result.resolve(), store.root.resolve()):
         raise RobobenchError(f"--out {other}: is the result itself: choose another folder")
+    if not resume and other.exists() and not (other.is_dir() and next(other.iterdir(), None) is None):
+        raise RobobenchError(
+            f"--out {other}: there is something already, and rows there would not be computed: choose a new "
+            "folder, or finish an interrupted rerun of your own with --resume"
+        )
     record = newest_run(store, suite)
     where = usable_device(device)
     resolved = again(record, data=data, models=entries(record, model or ()), allow_code=allow_code)
     target = Store.open(other, create=True)
+    before = _rows(record, target)
     computed, broken = _compute(record, resolved, target, where, batch_size)
     found = list(repeats(record, store, target))
     same = all(r.same for r in found)
     if json:
-        _print_json(record, target, computed, found)
+        _print_json(record, target, computed, before, found)
     else:
-        _print(target, computed, found)
+        _print(target, computed, before, found)
     if broken:
         return ExitCode.FAILED_CELLS
     return ExitCode.OK if same else ExitCode.CHECK
@@ -96,6 +111,11 @@ def entries(record: RunRecord, given: Sequence[str]) -> list[ModelEntry]:
             raise RobobenchError(f"--model {text}: expected NAME=SPEC; the run has the models {names}")
         found.append(ModelEntry(spec, name=name or record.models[0].name, trusted=True))
     return found
+
+
+def _rows(record: RunRecord, store: Store) -> int:
+    """How many rows of a run a folder has."""
+    return sum(len(ids) for ids in store.have({c for m in record.models for c in m.cells.values()}).values())
 
 
 def _compute(
@@ -129,17 +149,19 @@ def _counts(found: Sequence[Repeat]) -> dict[str, int]:
     return {name: sum(getattr(r, name) for r in found) for name in names}
 
 
-def _print_json(record: RunRecord, store: Store, computed: int, found: Sequence[Repeat]) -> None:
+def _print_json(record: RunRecord, store: Store, computed: int, before: int, found: Sequence[Repeat]) -> None:
     from dataclasses import asdict
 
     from robobench.cli.table import print_json
 
-    total: dict[str, Any] = {"fingerprint": record.fingerprint, "out": str(store.root), "computed": computed}
+    total: dict[str, Any] = {
+        "fingerprint": record.fingerprint, "out": str(store.root), "computed": computed, "before": before,
+    }  # fmt: skip
     cells = [asdict(r) | {"same": r.same} for r in found]
     print_json({**total, **_counts(found), "same": all(r.same for r in found), "cells": cells})
 
 
-def _print(store: Store, computed: int, found: Sequence[Repeat]) -> None:
+def _print(store: Store, computed: int, before: int, found: Sequence[Repeat]) -> None:
     from robobench.cli.table import frame_table
 
     other = [r for r in found if r.other or r.alone]
@@ -150,7 +172,8 @@ def _print(store: Store, computed: int, found: Sequence[Repeat]) -> None:
     kind = "" if n["other"] == 0 else f", {n['ties']:,} of them between classes equal to rounding"
     lone = f"; {n['alone']:,} rows are in one of the two only" if n["alone"] else ""
     typer.echo(f"{n['other']:,} of {n['images']:,} answers differ{kind}{lone}")
-    typer.echo(f"computed {computed:,} rows; results: {store.root}")
+    there = f", {before:,} were there before and were not computed" if before else ""
+    typer.echo(f"computed {computed:,} rows{there}; results: {store.root}")
 
 
 def _row(r: Repeat) -> tuple[str, ...]:

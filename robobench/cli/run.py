@@ -254,6 +254,5 @@ def _finish(results: Results, *, json: bool) -> int:
     for line in failure_lines(results):
         typer.secho(line, fg="yellow", err=True)
     if results.outcome.interrupted:
-        typer.echo("interrupted: run the same command again to finish", err=True)
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED_CELLS if board.broken or results.outcome.broken else ExitCode.OK

@@ -77,7 +77,7 @@ def verify(
 
     The outcome is written into RESULT, where boards find it: an entry is `verified` as long as its rows stay
     as they are. No code that the result names runs without --allow-code. Exit code: 0 all models passed, 3
-    one did not, 4 rows could not be computed again.
+    one did not, else 4 where rows could not be computed again.
     """  # fmt: skip
     from robobench.checks.sample import fresh_seed
     from robobench.checks.verify import verify as check
@@ -104,8 +104,9 @@ def verify(
         )  # fmt: skip
     with store.writing():
         for one in verdicts:
-            if one.decided:
-                store.asides.put_verified(one.found.fingerprint, one.found.model, one.found.to_json())
+            # what came with the folder does not stay beside a verification that could not decide
+            outcome = one.found.to_json() if one.decided else None
+            store.asides.put_verified(one.found.fingerprint, one.found.model, outcome)
     if json:
         print_json(without_nan({"seed": drawn, "models": [_plain(v) for v in verdicts]}))
     else:
@@ -114,9 +115,9 @@ def verify(
 
 
 def _exit_code(verdicts: Sequence[Verdict]) -> int:
-    if any(v.open for v in verdicts):
-        return ExitCode.FAILED_CELLS
-    return ExitCode.OK if all(v.found.passed for v in verdicts) else ExitCode.CHECK
+    if any(v.decided and not v.found.passed for v in verdicts):
+        return ExitCode.CHECK
+    return ExitCode.FAILED_CELLS if any(v.open for v in verdicts) else ExitCode.OK
 
 
 def _chosen(record: RunRecord, given: Sequence[str] | None) -> tuple[RunRecord, list[ModelEntry]]:
@@ -233,13 +234,14 @@ def _about_attacks(verdict: Verdict) -> Iterator[str]:
         yield f"{name}: attack rows: all {found.same:,} as claimed"
         return
     text = (
-        f"{name}: attack rows: {found.same:,} of {found.searched_drawn:,} exactly as claimed; of the "
-        f"images, {found.fell:,} are claimed to stand and fell, {found.stood:,} the other way round "
-        f"(p = {found.p:.2g})"
+        f"{name}: attack rows: {found.same:,} of {found.searched_drawn:,} came out exactly as claimed. Of "
+        "the others only the label and whether the image stands can be judged; log-probabilities, queries "
+        f"and distances without kept images cannot. {found.fell:,} images are claimed to stand and fell "
+        f"here, {found.stood:,} the other way round (p = {found.p:.2g})"
     )
     if found.power == found.power:
         text += (
-            f"; had {found.power:.0%} of the {verdict.counts.standing:,} standing ones been false, that "
-            "would have been found four times in five"
+            f"; had {found.power:.0%} of the {verdict.counts.standing:,} images that are claimed to stand "
+            "been false, that would have been found four times in five"
         )
     yield text + "."

@@ -16,7 +16,7 @@ from robobench.engine.lots import predict
 from robobench.engine.plan import Plan
 from robobench.engine.prepare import Prepared
 from robobench.engine.provenance import provenance
-from robobench.engine.resolve import Resolved
+from robobench.engine.resolve import Resolved, ResolvedModel
 from robobench.engine.sets import DataSet
 from robobench.engine.stopping import StopRule
 from robobench.engine.sweep import PROBABILITIES, Bench, are_probabilities, failure, sweep
@@ -137,15 +137,7 @@ class Local:
     def load(self, model: ModelId) -> LoadedModel:
         """Load a model; its weights must be those of the rows that the store has of it."""
         known = [*self.resolved.models, *self.resolved.helpers.values()]
-        loaded = next(m for m in known if m.id.digest == model.digest).load(self.device)
-        for record in self.store.provenance():
-            earlier = record["provenance"]["model"]
-            if earlier["digest"] == model.digest and earlier["weights"] != loaded.card.weights:
-                raise ModelError(
-                    f"{model.name}: loaded with other weights ({loaded.card.weights}) than the rows in the "
-                    f"store ({earlier['weights']}): the checkpoint behind the name has changed; use --out"
-                )
-        return loaded
+        return same_weights(next(m for m in known if m.id.digest == model.digest), self.store, self.device)
 
     def _item(self, item: WorkItem, model: LoadedModel, outcome: Outcome) -> None:
         data = self.resolved.data[item.data]
@@ -260,6 +252,30 @@ class Local:
         if key not in self.frames:
             self.frames[key] = open_frames(data, view, self.cache)
         return self.frames[key]
+
+
+def same_weights(model: ResolvedModel, store: Store, device: str) -> LoadedModel:
+    """Load a model. Raises ModelError where a store's rows of it were made with other weights."""
+    loaded = model.load(device)
+    for record in store.provenance():
+        earlier = record["provenance"]["model"]
+        if earlier["digest"] == model.id.digest and earlier["weights"] != loaded.card.weights:
+            raise ModelError(
+                f"{model.id.name}: loaded with other weights ({loaded.card.weights}) than the rows in the "
+                f"store ({earlier['weights']}): the checkpoint behind the name has changed; use --out"
+            )
+    return loaded
+
+
+def check_idle(resolved: Resolved, store: Store, plan: Plan) -> None:
+    """Compare the weights of models that have all their rows, where their identity does not hold them.
+
+    Raises ModelError: rows of other weights are no answers of this model.
+    """
+    busy = {item.model.digest for item in plan.items}
+    for model in resolved.models:
+        if not model.holds_weights and model.id.digest not in busy:
+            same_weights(model, store, "cpu")
 
 
 @contextmanager

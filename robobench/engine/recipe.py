@@ -10,9 +10,10 @@ from robobench.engine.record import Recipe, RunRecord, record_of
 from robobench.engine.resolve import Resolved, resolve
 from robobench.engine.sets import Excluded
 from robobench.errors import ModelError, RobobenchError, UnknownName, nearest
+from robobench.keys import canonical
 from robobench.specs import public_path, without_paths
 from robobench.suite.saved import check_saved
-from robobench.suite.suite import DataEntry, ModelEntry, PreparationEntry
+from robobench.suite.suite import BASE, DataEntry, ModelEntry, PreparationEntry
 from robobench.types import Condition
 
 
@@ -44,6 +45,7 @@ def again(
         excluded=_excluded(record) if excluded is None else excluded,
     )
     _check_same(record, resolved)
+    _check_shown(record, recipe, resolved, other=data is not None)
     return resolved
 
 
@@ -146,3 +148,39 @@ def _check_same(record: RunRecord, resolved: Resolved) -> None:
     raise RobobenchError(
         f"what is found here is not what the run of {record.suite!r} was made with (record, here): {said}"
     )
+
+
+def _check_shown(record: RunRecord, recipe: Recipe, resolved: Resolved, *, other: bool) -> None:
+    """Names that a board shows and no digest holds: those of classes and of data sets. Raises RobobenchError.
+
+    other: the base's data were said to lie elsewhere, so that they may be called something else.
+    """
+    names = resolved.data[BASE].space.classes
+    if record.class_names and record.class_names != names:
+        said, here = next(
+            (pair for pair in zip(record.class_names, names, strict=False) if pair[0] != pair[1]),
+            (str(len(record.class_names)), str(len(names))),
+        )
+        raise RobobenchError(f"class names of the run of {record.suite!r} (record, here): {said!r}, {here!r}")
+    movable = _movable(recipe) | ({BASE} if other else set())
+    titles = {d.name: (d.title, resolved.data[d.name].title) for d in record.data}
+    base = titles[BASE]
+    for name, (said, here) in titles.items():
+        moved = name in movable or ((said, here) == base and BASE in movable)
+        if said != here and not (moved and ((other and (said, here) == base) or _kind(said) == _kind(here))):
+            raise RobobenchError(
+                f"data > {name} > title of the run of {record.suite!r} (record, here): {said!r}, {here!r}"
+            )
+
+
+def _movable(recipe: Recipe) -> set[str]:
+    """The data sets that lie where a `${VARIABLE}` says."""
+    found = {e.name for e in recipe.suite.data if "${" in canonical(e.params)}
+    if recipe.data is not None:
+        return found - {BASE} | ({BASE} if "${" in recipe.data else set())
+    return found
+
+
+def _kind(title: str) -> tuple[str, str]:
+    """The title of a data set without where it lies: its source and parameters."""
+    return title.partition(":")[0], title.partition("?")[2]

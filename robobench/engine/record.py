@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from robobench.engine.provenance import versions
@@ -12,7 +13,7 @@ from robobench.engine.resolve import Resolved, cells, fingerprint
 from robobench.engine.sets import DataSet
 from robobench.engine.stopping import StopRule
 from robobench.errors import StoreError
-from robobench.keys import canonical, digest, plain
+from robobench.keys import canonical, digest, is_name, plain
 from robobench.registry import find_preparation
 from robobench.specs import public_path
 from robobench.suite.expand import SELF
@@ -102,6 +103,11 @@ class ModelRecord:
     stopped: Mapping[str, Stop] = field(default_factory=dict)
     spec: str | None = None
     precision: float | None = None
+
+    @property
+    def gated(self) -> bool:
+        """Whether it ran only until a gate was settled."""
+        return any(s.precision is None for s in self.stopped.values())
 
 
 @dataclass(frozen=True)
@@ -301,7 +307,30 @@ def from_json(content: Mapping[str, Any]) -> RunRecord:
         recipe = replace(recipe, suite=replace(recipe.suite, models=models, origin=""))
     marks = {n: replace(y, psnr=math.inf) if math.isnan(y.psnr) else y for n, y in record.yardsticks.items()}
     data = tuple(replace(d, order=orders[d.name]) for d in record.data)
+    _check_keys(record)
     return replace(record, recipe=recipe, yardsticks=marks, data=data)
+
+
+def _check_keys(record: RunRecord) -> None:
+    """What names files in a results folder leads out of none. Raises StoreError."""
+    keys = {"run.fingerprint": record.fingerprint}
+    for i, model in enumerate(record.models):
+        keys |= {f"run.models[{i}].cells.{n}": key for n, key in model.cells.items()}
+    revisions = {f"run.data[{i}].revision": d.revision for i, d in enumerate(record.data)}
+    revisions |= {f"run.splits.{n}.revision": s.revision for n, s in record.splits.items()}
+    wrong = {where: key for where, key in keys.items() if not is_name(key)}
+    # a plug-in's revision is any text
+    wrong |= {where: text for where, text in revisions.items() if any(c in text for c in "/\\\0")}
+    for where, text in wrong.items():
+        raise StoreError(f"{where}: expected a key, got {text[:40]!r}")
+
+
+def read_run(root: Path, run: Mapping[str, Any]) -> RunRecord:
+    """One of the runs of a results folder. Raises StoreError, with its file."""
+    try:
+        return from_json(run)
+    except StoreError as error:
+        raise StoreError(f"{root / 'runs' / str(run.get('fingerprint'))}.json: {error}") from None
 
 
 def _without_orders(given: Any) -> tuple[list[Any], dict[str, tuple[str, ...]]]:

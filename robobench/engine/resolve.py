@@ -24,11 +24,15 @@ PRECISION = "float32"
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model's identity and how to get it. spec: as it was asked for; None for a module in memory."""
+    """A model's identity and how to get it. spec: as it was asked for; None for a module in memory.
+
+    holds_weights: whether other weights are another identity, see `robobench.contracts.ModelSource`.
+    """
 
     id: ModelId
     load: Callable[[str], LoadedModel]
     spec: str | None = None
+    holds_weights: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,8 @@ def identify(entry: ModelEntry, allow_code: bool) -> ResolvedModel:
         clean_accuracy=entry.clean_accuracy if entry.clean_accuracy is not None else who.clean_accuracy,
         citation=entry.citation or who.citation,
     )
-    return ResolvedModel(who, lambda device: source.load(who, device), entry.spec)
+    holds_weights = getattr(source, "holds_weights", True)
+    return ResolvedModel(who, lambda device: source.load(who, device), entry.spec, holds_weights)
 
 
 def cells(resolved: Resolved) -> tuple[Cell, ...]:

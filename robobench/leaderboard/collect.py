@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robobench.asides import Asides
-from robobench.engine.record import DataRecord, ModelRecord, RunRecord, Stop, from_json
+from robobench.engine.record import DataRecord, ModelRecord, RunRecord, Stop, read_run
 from robobench.errors import StoreError, UnknownName, nearest
 from robobench.leaderboard.beside import stored_columns
 from robobench.leaderboard.board import (
@@ -53,7 +53,7 @@ def newest_run(store: Store, suite: str | None = None) -> RunRecord:
         raise UnknownName(
             f"{store.root}: no run of suite {suite!r}; {nearest(str(suite), {r['suite'] for r in runs})}"
         )
-    return from_json(chosen[-1])
+    return read_run(store.root, chosen[-1])
 
 
 def collect(record: RunRecord, store: RowSource) -> BoardInput:

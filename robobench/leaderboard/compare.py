@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robobench.contracts import Metric
 from robobench.engine.differences import differences
-from robobench.engine.record import RunRecord, from_json
+from robobench.engine.record import RunRecord, read_run
 from robobench.errors import RobobenchError, UnknownName, nearest
 from robobench.leaderboard.board import BoardInput, ModelInput, ScoreSpec, SummarySpec
 from robobench.leaderboard.collect import collect, newest_run
@@ -76,7 +76,7 @@ def stored_pair(store: Store, first: str, second: str, suite: str | None = None)
 def _run_of(store: Store, names: tuple[str, str], suite: str | None) -> RunRecord:
     """The newest run that has both models."""
     newest_run(store, suite)  # raises where there is none
-    runs = [from_json(r) for r in reversed(store.runs()) if suite in (None, r["suite"])]
+    runs = [read_run(store.root, r) for r in reversed(store.runs()) if suite in (None, r["suite"])]
     for record in runs:
         if set(names) <= _names(record):
             return record

@@ -20,10 +20,9 @@ from robobench.leaderboard.build import build
 from robobench.leaderboard.collect import RowSource, collect, newest_run
 from robobench.leaderboard.render import FILES
 from robobench.leaderboard.render_json import from_json
-from robobench.store import MANIFEST, Store
+from robobench.store import BOARD, MANIFEST, Store
 from robobench.types import Score
 
-RESULTS = "results"  # of a published board: the data that it is rendered from
 _KINDS = f"a results folder, the folder of a board, a {FILES['json']} or a baseline"
 
 
@@ -100,7 +99,7 @@ def load(path: Path, suite: str | None = None) -> Side:
     name = str(path)
     if not path.exists():
         raise StoreError(f"{path}: there is nothing: expected {_KINDS}")
-    for folder in (path, path / RESULTS):
+    for folder in (path, path / BOARD):
         if (folder / MANIFEST).is_file():
             store = Store.open(folder)
             return Side(name, newest_run(store, suite), store)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from html import escape
 
 from robobench.leaderboard.board import Entry, Ladder, Leaderboard, Level
-from robobench.leaderboard.text import level_name, said, shown
+from robobench.leaderboard.text import level_name, number, said, shown
 
 _NAMES, _MOST = 150.0, 22  # width for the models' names, and characters of one
 _CELL, _HIGH = 26.0, 24.0
-_TOP = 66.0
+_TOP, _LETTERS = 66.0, 10  # height above the fields, and characters that fit in there upright
 _GAP = 10.0  # between ladders
 _DEEPEST = 0.92
 _FEW = 2  # conditions; with fewer there is nothing to see
@@ -34,10 +34,13 @@ def condition_map(board: Leaderboard) -> str:
     if scores and not scores[0].higher_is_better:
         low, high = high, low
     width = columns[-1][2] + _CELL + 8
-    height = _TOP + _HIGH * len(board.entries) + 6
+    bottom = _TOP + _HIGH * len(board.entries)
+    height = bottom + 24
     body = [*_heads(board, columns)]
     for i, entry in enumerate(board.entries):
         body.append(_row(board, entry, i, columns, (low, high)))
+    ends = f"palest {number(low, scores[0].unit)}, deepest {number(high, scores[0].unit)}"
+    body.append(f'<text class="what" x="{_NAMES:.1f}" y="{bottom + 16:.1f}">{escape(ends)}</text>')
     title = f"{board.suite.score.of} of every model under every condition"
     return (
         f'<svg class="chart map" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
@@ -63,16 +66,16 @@ def _heads(board: Leaderboard, columns: list[tuple[Ladder | None, Level, float]]
     named = ""
     for ladder, level, x in columns:
         name = level.condition if ladder is None else ladder.name
-        if name != named:
-            n = 1 if ladder is None else len(ladder.levels)
-            most = max(int(n * _CELL / 6.2), 4)
+        alone = ladder is None or len(ladder.levels) == 1
+        if ladder is not None and not alone and name != named:
+            most = max(int(len(ladder.levels) * _CELL / 6.2), 4)
             yield f'<text class="what" x="{x + 2:.1f}" y="14">{_short(name, most)}</text>'
             named = name
-        label = "" if ladder is None or not level.label else level_name(ladder, level)
+        label = name if ladder is None or alone else level_name(ladder, level)
         at = f"{x + _CELL / 2 + 4:.1f} {_TOP - 5:.1f}"
         yield (
             f'<text class="what" x="{at.split()[0]}" y="{at.split()[1]}" '
-            f'transform="rotate(-90 {at})">{_short(label, 7)}</text>'
+            f'transform="rotate(-90 {at})">{_short(label, _LETTERS if alone else 7)}</text>'
         )
 
 

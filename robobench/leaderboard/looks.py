@@ -13,6 +13,10 @@ other four fifths are for the tests at the end, where a line has all its images 
 looking and testing together err in at most alpha, and the last test has nearly the power that it would have
 alone. Lines that fail are corrected over the lines by Bonferroni's method: the first line that fails decides
 the gate, and for the first one Holm's asks the same.
+
+The visiting order takes the classes in turn, so the first images have every class alike. Where the whole of
+a line's images does not, as with one class of 5,000 and 99 of 50, they have another drop than those that
+follow, and no sequence over them says anything of the whole: such a line is not looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +36,7 @@ from robobench.leaderboard.board import BoardInput
 from robobench.leaderboard.gate import FAIL, PASS, Verdict, tests_of
 from robobench.leaderboard.gate_lines import SCORE, LineSpec, line_specs
 from robobench.leaderboard.policy import Policy
-from robobench.leaderboard.score import IMAGE, Scale, Scaled, evaluate, size
+from robobench.leaderboard.score import IMAGE, LABEL, Scale, Scaled, evaluate, size
 from robobench.leaderboard.verdict import margin_in
 from robobench.registry import build_formula, build_metric
 from robobench.sequential import Doubt, signed_sequence
@@ -48,7 +53,8 @@ class Answers:
     """A condition's answers along the visiting order; NaN where there is none (yet), or it says nothing.
 
     seen: places that the candidate has answered, or that nobody can. goal: the places before which the
-    baseline has answered all.
+    baseline has answered all. even: whether every class has as many images before the goal, give or take one:
+    then any stretch from the start has the class mix of the whole.
     """
 
     condition: str
@@ -58,6 +64,7 @@ class Answers:
     after: Floats
     seen: NDArray[np.bool_]
     goal: int
+    even: bool
 
     def learn(self, ids: Iterable[str], values: Floats) -> None:
         """The candidate's answers to some images."""
@@ -175,7 +182,7 @@ class Looks:
             rows = model.rows.get(c.name, {})
             ids = rows[IMAGE] if size(rows) else np.zeros(0, np.str_)
             values = np.asarray(evaluate(suite.score.of, metric, rows)) if size(rows) else np.zeros(0)
-            answers[c.name] = _blank(c, places[c.data], ids, values, baseline)
+            answers[c.name] = _blank(c, places[c.data], ids, values, rows.get(LABEL), baseline)
         specs = line_specs(suite, conditions, policy)
         alphas = (LOOKS * policy.alpha, LOOKS * policy.alpha / tests_of(policy, len(specs)))
         courses = []
@@ -189,7 +196,8 @@ class Looks:
                 (sign * float(w), answers[c.name]) for w, c in zip(weights, conditions, strict=True) if w
             ]  # fmt: skip
             one_order = len({tuple(orders[a.data]) for _, a in parts}) == 1
-            courses.append(Course(spec, scale, tuple(parts) if one_order else (), alphas))
+            seen = one_order and all(a.even for _, a in parts)
+            courses.append(Course(spec, scale, tuple(parts) if seen else (), alphas))
         return cls(policy, metric, answers, tuple(courses))
 
     @property
@@ -232,7 +240,7 @@ def share_of(name: str) -> Metric:
 
 def _blank(
     condition: Condition, places: Mapping[str, int], ids: NDArray[np.str_], values: Floats,
-    baseline: BoardInput,
+    labels: NDArray[Any] | None, baseline: BoardInput,
 ) -> Answers:  # fmt: skip
     n = len(places)
     before, there = np.full(n, np.nan), np.zeros(n, bool)
@@ -247,7 +255,16 @@ def _blank(
     goal = min(last, int(lacking[0]) if lacking.size else n)
     seen = np.zeros(n, bool)
     seen[nobody[nobody >= 0]] = True
-    return Answers(condition.name, condition.data, places, before, np.full(n, np.nan), seen, goal)
+    even = _even(labels, (at >= 0) & (at < goal))
+    return Answers(condition.name, condition.data, places, before, np.full(n, np.nan), seen, goal, even)
+
+
+def _even(labels: NDArray[Any] | None, among: NDArray[np.bool_]) -> bool:
+    """Whether every class has as many of some images, give or take one. No: nobody knows the classes."""
+    if labels is None:
+        return not among.any()
+    _, counts = np.unique(labels[among], return_counts=True)
+    return not counts.size or int(np.ptp(counts)) <= 1
 
 
 def _at(ids: Iterable[str], places: Mapping[str, int]) -> NDArray[np.int64]:

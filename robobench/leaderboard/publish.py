@@ -22,10 +22,9 @@ from robobench.leaderboard.collect import collect, newest_run
 from robobench.leaderboard.render import FILES, render
 from robobench.leaderboard.render_index import to_index
 from robobench.leaderboard.render_json import from_json
-from robobench.store import Store
+from robobench.store import BOARD, Store
 
 INDEX = "index.html"
-RESULTS = "results"
 
 
 def publish(board: Leaderboard, folder: Path) -> Path:
@@ -53,9 +52,9 @@ def shelf(root: Path) -> Mapping[str, Leaderboard]:
 
 def scored(folder: Path) -> Leaderboard | None:
     """The board of a published folder, scored again from its rows; None where those are not there."""
-    if not (folder / RESULTS).is_dir():
+    if not (folder / BOARD).is_dir():
         return None
-    store = Store.open(folder / RESULTS)
+    store = Store.open(folder / BOARD)
     return build(collect(newest_run(store), store))
 
 

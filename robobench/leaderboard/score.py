@@ -24,6 +24,7 @@ from robobench.stats import (
 from robobench.types import Rows, Score
 
 IMAGE = "image_id"
+LABEL = "label"
 OWN = "own"  # whether a row is a cell's own, where those of the clean condition follow
 DECIMALS = 9  # of published numbers: far below any interval, above what the order of a sum changes
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from robobench.errors import ModelError, RobobenchError, nearest
 from robobench.keys import digest, file_digest
@@ -38,11 +38,14 @@ class Python:
     loaded into what it returns.
 
     A file runs as a script would: with its folder first on the import path. The identity is the content
-    of that one file with the parameters; a module it imports is not part of it, but the weights' digest
-    is compared on every load. Random weights are the same every time.
+    of that one file with the parameters; a module it imports is not part of it, nor is a file of weights that
+    it reads, but every run loads the model and compares its weights' digest with that of earlier rows.
+    Random weights are the same every time.
 
     Raises ModelError for code that was not allowed, is missing or fails (with file and line).
     """
+
+    holds_weights: ClassVar[bool] = False
 
     def identify(self, spec: Spec, *, allow_code: bool) -> ModelId:
         if not allow_code:

@@ -240,3 +240,9 @@ def test_the_example_workflow_is_one_and_gives_the_action_what_it_takes():
     assert {k for k, v in inputs.items() if v.get("required")} <= set(own["with"])
     upload = next(s for s in steps if "upload-artifact" in s.get("uses", ""))
     assert inputs["junit"]["default"] in upload["with"]["path"]
+
+
+def test_kept_rows_are_used_again_only_with_the_same_code_and_weights():
+    (key,) = [s["with"]["key"] for s in STEPS if "actions/cache" in s.get("uses", "")]
+    for kind in ("py", "yaml", "pt", "pth", "ckpt", "safetensors", "bin", "onnx", "npz"):
+        assert f"'**/*.{kind}'" in key

@@ -12,7 +12,7 @@ import pytest
 from robobench.checks.submission import check
 from robobench.cli.options import settings, split_name
 from robobench.engine.resolve import Resolved, resolve
-from robobench.leaderboard.publish import INDEX, RESULTS, scored, stale
+from robobench.leaderboard.publish import INDEX, scored, stale
 from robobench.leaderboard.render import FILES
 from robobench.leaderboard.render_json import from_json, to_json
 from robobench.suite.load import load_suite
@@ -109,7 +109,7 @@ def test_every_model_is_complete_and_as_it_is_shipped(folder, monkeypatch):
 
 @each_board
 def test_the_rows_behind_it_hold_together(folder):
-    found = check(folder / RESULTS)
+    found = check(folder)
     assert not found.errors
     assert found.record.fingerprint == board_of(folder).suite.fingerprint
 

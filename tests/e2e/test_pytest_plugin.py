@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 from robobench.leaderboard.baseline import read_baseline
+from robobench.pytest_plugin import _own_name
 from tests.e2e.conftest import EXAMPLES, GOOD, LIMIT, WORSE
 
 pytest_plugins = ["pytester"]
@@ -85,6 +87,26 @@ def test_a_baseline_is_written_on_request_and_then_held(run, pytester):
     assert read_baseline(pytester.path / "test_mine" / "test_it.baseline").record.suite == "mine"
     run(f"robobench({GOOD!r})", **SMALL, max_drop=0.02).assert_outcomes(passed=1)
     run(f"robobench({WORSE!r})", **SMALL, max_drop=0.02).assert_outcomes(failed=1)
+
+
+def test_no_two_tests_have_one_baseline():
+    ids = [
+        f"t.py::{n}" for n in ("A::test_it", "B::test_it", "test_it", "A_test_it", "test_it[a]", "test_it_a")
+    ]
+    ids += [f"t.py::test_it[{p}]" for p in ("a/b", "a b", "a::b", "x" * 300, "x" * 299)]
+    names = [_own_name(i) for i in ids]
+    assert len({n.lower() for n in names}) == len(ids)
+    assert names[:5] == ["A.test_it", "B.test_it", "test_it", "A_test_it", "test_it-a"]
+    assert all(re.fullmatch(r"[\w.-]{1,140}", n) for n in names)
+
+
+@pytest.mark.parametrize(
+    "policy", [{"margin": 0.02}, {"margins": {"clean": 0.1}}, {"alpha": 0.1, "floors": {"clean": 0.1}}]
+)
+def test_a_policy_of_more_than_floors_wants_a_baseline(run, policy):
+    ran = run(f"robobench({GOOD!r})", **SMALL, min_score=0.1, policy=policy)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["robobench: there is no baseline *test_mine/test_it.baseline: write it with *"])
 
 
 def test_what_cannot_be_told_goes_as_the_policy_says(run):

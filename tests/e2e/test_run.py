@@ -12,6 +12,15 @@ from robobench.cli.main import _run
 from robobench.leaderboard.render import FILES
 from robobench.store import Store
 
+FROM_A_FILE = """
+from pathlib import Path
+import torch
+
+def build():
+    net = torch.nn.Sequential(torch.nn.AvgPool2d(7), torch.nn.Flatten(), torch.nn.Linear(48, 10))
+    net[2].weight.data.copy_(torch.load(Path(__file__).with_name("w.pt")))
+    return net
+"""
 FEW = ["--limit", "12"]
 
 
@@ -44,6 +53,18 @@ def test_one_more_model_computes_only_that_one(out, capsys):
     models = {p["provenance"]["model"]["name"] for p in store.provenance()}
     assert models == {"zoo:vit", "R", "zoo:mixer"}
     assert len(store.row_files()) >= min(before, 1)
+
+
+def test_other_weights_behind_the_same_code_are_no_old_rows(tmp_path, capsys):
+    (tmp_path / "net.py").write_text(FROM_A_FILE)
+    command = ["run", "quickstart", *FEW, "-m", f"net={tmp_path / 'net.py'}:build", "-o", str(tmp_path / "r")]
+    torch.save(torch.zeros(10, 48), tmp_path / "w.pt")
+    assert _run(command) == 0
+    assert _run(command) == 0
+    assert "nothing was left to compute" in capsys.readouterr().out
+    torch.save(torch.ones(10, 48), tmp_path / "w.pt")
+    assert _run(command) == 2
+    assert "net: loaded with other weights" in capsys.readouterr().err
 
 
 def test_plan_says_what_is_missing_and_computes_nothing(out, capsys):

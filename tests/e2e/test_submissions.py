@@ -145,7 +145,10 @@ def said(folder: Path) -> str:
 
 def test_what_is_handed_in_has_every_row_and_is_found_to_be_in_order(place, whole):
     report = check(whole)
-    assert report.problems == ()
+    assert report.errors == ()
+    assert [p.got for p in report.problems] == [
+        f"{s}: needs --allow-code and the file" for s in SPECS.values()
+    ]
     assert report.rows == 2 * 7 * 20
     assert (report.keys.computed, report.keys.all) == (14, 14)
     one, two = (Store.open(f) for f in (place / "results", whole))
@@ -342,7 +345,7 @@ def test_a_file_that_is_not_as_robobench_writes_it_is_found(handed, change, expe
 def test_its_own_verification_does_not_count(handed):
     (handed / "verified").mkdir()
     (handed / "verified" / "x.json").write_text("anything")
-    (found,) = check(handed).problems
+    (found,) = [p for p in check(handed).problems if "--allow-code" not in p.got]
     assert (found.warning, found.where) == (True, "verified/")
 
 
@@ -416,7 +419,10 @@ def test_what_made_the_rows_is_looked_at(handed, change, expected):
         (record("title", "Better"), "run: title"),
         (record("suite", "other"), "run: suite"),
         (record("suite_digest", "d" * 20), "run: suite_digest"),
-        (record("fingerprint", "../../evil"), "the fingerprint in its name"),
+        (record("fingerprint", "evil"), "the fingerprint in its name"),
+        (record("fingerprint", "../../evil"), "run.fingerprint: expected a key, got '../../evil'"),
+        (record("models.0.cells.clean", "../../evil"), "expected a key, got '../../evil'"),
+        (record("data.0.revision", "../../evil"), "run.data[0].revision: expected a key"),
         (record("conditions.1.steps.0.params.fraction", 0.1), "what its suite says"),
         (record("conditions", lambda c: c[:-1]), "a cell for each condition"),
         (
@@ -433,6 +439,9 @@ def test_what_made_the_rows_is_looked_at(handed, change, expected):
         (record("models.0.digest", "d" * 20), "the cell"),
         (record("models.0.cells.clean", "d" * 20), "expected the cell"),
         (record("models.0.name", "mine"), "'mine' twice"),
+        (record("models.0.name", "../mine"), "run: model 1: expected a name without '/'"),
+        (record("models.0.name", "mine\u202e"), "run: model 1: expected no control characters"),
+        (record("suite", "a/b"), "run: suite: expected a name without '/'"),
         (
             record("models.0.stopped", {"base": {"images": 10, "precision": 0.1, "rule": "r"}}),
             "to have stopped",
@@ -466,14 +475,31 @@ def test_another_order_than_that_of_the_seed_is_found(handed):
 
 def test_a_declared_accuracy_far_from_the_measured_one_is_a_warning(handed):
     record("models.0.clean_accuracy", 0.999)(handed)
-    (found,) = check(handed).problems
+    found, *rest = [p for p in check(handed).problems if "--allow-code" not in p.got]
     assert found.warning
+    assert not rest
     assert "99.9% right on clean images" in found.expected
+
+
+def test_a_suite_that_is_called_like_a_shipped_one_is_a_warning(handed):
+    record("suite", "quickstart")(handed)
+    record("recipe.suite.name", "quickstart")(handed)
+    assert any(
+        "the suite 'quickstart' as it is here" in p.expected for p in check(handed).problems if p.warning
+    )
+
+
+def test_a_damaged_run_is_named_by_its_file(handed):
+    record("recipe.suite", 5)(handed)
+    with pytest.raises(
+        StoreError, match=rf"{run_file(handed).name}: run\.recipe\.suite: expected dict, got int"
+    ):
+        newest_run(Store.open(handed))
 
 
 def test_the_command_says_what_is_wrong_and_leaves_with_3(handed, capsys):
     assert _run(["submit", "--check", str(handed)]) == 0
-    assert "0 errors, 0 warnings" in capsys.readouterr().out
+    assert "0 errors, 2 warnings" in capsys.readouterr().out
     record("title", "\x1b[31m[bold]evil")(handed)
     assert _run(["submit", "--check", str(handed)]) == 3
     out = capsys.readouterr().out
@@ -504,6 +530,30 @@ def test_another_model_or_other_data_under_the_name_are_refused(place, whole, tm
         again(kept, models=[ModelEntry("zoo:vit", name="mien")])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        maker("kept", {"../../x": "y.safetensors"}),
+        maker("kept", {"x": "../../../y.safetensors"}),
+        maker("kept", ["x"]),
+        record("models.0.cells.clean", "../../evil"),
+        record("data.0.revision", "../../evil"),
+    ],
+)
+def test_a_folder_whose_names_lead_out_is_not_handed_on(handed, change, tmp_path):
+    change(handed)
+    before = sorted(tmp_path.rglob("*"))
+
+    def hand_on() -> None:
+        store = Store.open(handed)
+        kept = newest_run(store)
+        submit(store, kept, tmp_path / "to", columns(kept))
+
+    with pytest.raises(StoreError, match=r"no name of a cell|expected a key|does not say what made"):
+        hand_on()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_hostile_recipes_run_nothing(whole, handed):
     record("recipe.suite.conditions.1.steps.0.params.grid", "evil")(handed)
     with pytest.raises(BadParameter, match="grid"):
@@ -519,14 +569,20 @@ def test_a_rerun_gives_the_same_rows_and_says_where_they_were_changed(place, han
     assert _run([*arguments, "--device", "cpu"]) == 0
     assert "0 of 280 answers differ" in capsys.readouterr().out
     put(handed, "top1", at(handed, "mine", "clean")[:3], lambda v: (v + 1) % 10)
-    assert _run([*arguments, "--device", "cpu", "--json"]) == 3
+    assert _run([*arguments, "--device", "cpu", "--json"]) == 2
+    assert "rows there would not be computed" in capsys.readouterr().err
+    assert _run([*arguments, "--device", "cpu", "--json", "--resume"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert (found["other"], found["images"], found["computed"], found["same"]) == (3, 280, 0, False)
+    assert found["before"] == 280
     assert [(c["model"], c["condition"]) for c in found["cells"] if not c["same"]] == [("mine", "clean")]
-    assert _run(["rerun", str(handed), "--out", str(handed), *code]) == 2
+    assert _run(["rerun", str(handed), "--out", str(handed), *code, "--resume"]) == 2
     assert "is the result itself" in capsys.readouterr().err
     assert _run(["rerun", str(handed), "--model", "zoo:vit"]) == 2
     assert "expected NAME=SPEC" in capsys.readouterr().err
+    shutil.copytree(handed, f"{handed}-again")
+    assert _run(["rerun", str(handed), *code]) == 2, "a folder that came along is not believed"
+    assert "rows there would not be computed" in capsys.readouterr().err
 
 
 def test_two_results_side_by_side(place, whole, tmp_path, capsys):

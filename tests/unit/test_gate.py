@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import binomtest
 
 from robobench.cli.main import _run
+from robobench.engine.record import Stop
 from robobench.errors import RobobenchError, StoreError
 from robobench.leaderboard.baseline import read_baseline, write_baseline
 from robobench.leaderboard.board import BoardInput, ModelInput
@@ -250,11 +251,33 @@ def test_mistakes_with_baselines_are_answered(tmp_path):
     with pytest.raises(StoreError, match="no such file: make it with"):
         read_baseline(tmp_path / "b")
     (tmp_path / "b").write_bytes(b"no parquet")
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(
+        StoreError, match="b is not a baseline: `robobench baseline MODEL --to FILE` makes one"
+    ):
         read_baseline(tmp_path / "b")
+    (tmp_path / "b").write_bytes(b"PAR1 cut short")
+    with pytest.raises(StoreError, match="the baseline is damaged: take it from version control"):
+        read_baseline(tmp_path / "b")
+    with pytest.raises(StoreError, match="is a folder, and a baseline is a file"):
+        read_baseline(tmp_path)
     rows = next((tmp_path / "r" / "rows").glob("*.parquet"))
     with pytest.raises(StoreError, match="not a baseline"):
         read_baseline(rows)
+
+
+def test_a_model_that_a_gate_has_stopped_is_no_baseline(tmp_path):
+    store = make_results(tmp_path / "r")
+    record = newest_run(store)
+    for precision, refused in ((None, True), (0.1, False)):
+        stopped = {"base": Stop(len(record.data[0].order), precision, "a rule")}
+        models = tuple(replace(m, stopped=stopped) for m in record.models)
+        if refused:
+            with pytest.raises(
+                StoreError, match=r"a gate was settled, .* finish its run first, .* without --against"
+            ):
+                write_baseline(store, replace(record, models=models), "good", tmp_path / "b")
+        else:
+            assert write_baseline(store, replace(record, models=models), "good", tmp_path / "b") == 60
 
 
 def test_the_commands(tmp_path, capsys, monkeypatch):
@@ -277,6 +300,8 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     assert (found["verdict"], found["exit_code"]) == ("fail", 3)
     assert _run(["gate", file, "bda", "-o", out]) == 2
     assert "did you mean 'bad'" in capsys.readouterr().err
+    assert _run(["gate", file, "good", "-o", out, "--sequential"]) == 0
+    assert "good: no line was looked at early" in capsys.readouterr().err
 
 
 # how often it is wrong

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from robobench.engine.sets import visiting_order
 from robobench.errors import RobobenchError
 from robobench.leaderboard.board import ScoreSpec
 from robobench.leaderboard.gate import FAIL, INCONCLUSIVE, PASS, gate
@@ -183,6 +184,36 @@ def test_conditions_with_limits_of_their_own_are_looked_at_as_far_as_they_go():
     report = gate_in_sequence(*boards, {"base": visiting}, Policy(), 200)
     assert {c.name: c.n for c in report.checks} == {"clean": 300, "few": 50, "robustness": 50}
     assert report.verdict == PASS
+
+
+def uneven(sizes, fallen):
+    """Two boards over classes of these sizes and their visiting order; of each class so many images fall."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    right = np.concatenate([np.arange(n) >= k for n, k in zip(sizes, fallen, strict=True)])
+    boards = [board(name, everywhere(r)) for name, r in (("old", right | True), ("new", right))]
+    boards = [
+        replace(b, models=(replace(b.models[0], rows={c: {**r, "label": labels} for c, r in b.models[0].rows.items()}),))
+        for b in boards
+    ]  # fmt: skip
+    ids = tuple(f"i{k:05d}" for k in range(labels.size))
+    return boards, visiting_order(ids, tuple(labels.tolist()), 0)
+
+
+def test_lines_over_uneven_classes_are_not_looked_at():
+    """All of the drop is in the large class, which the first images have a hundredth of: 5.3 % in the whole."""
+    boards, visiting = uneven([5000] + [50] * 99, [530] + [0] * 99)
+    report = gate_in_sequence(*boards, {"base": visiting}, Policy(), 200)
+    assert {(c.settled, c.verdict) for c in report.checks} == {(None, FAIL)}
+    without = {c: {k: v for k, v in r.items() if k != "label"} for c, r in boards[0].models[0].rows.items()}
+    bare = replace(boards[0], models=(replace(boards[0].models[0], rows=without),))
+    report = gate_in_sequence(bare, boards[0], {"base": visiting}, Policy(), 200)
+    assert {c.settled for c in report.checks} == {None}, "an old baseline, without labels"
+
+
+@pytest.mark.parametrize("sizes", [[100] * 10, [101] * 5 + [100] * 5])
+def test_lines_over_even_classes_are_looked_at(sizes):
+    boards, visiting = uneven(sizes, [50] * 10)
+    assert any(c.settled for c in gate_in_sequence(*boards, {"base": visiting}, Policy(), 200).checks)
 
 
 def test_which_formulas_are_weighted_sums():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from robobench.cli.rerun import entries
 from robobench.engine.recipe import again, public
@@ -116,6 +117,34 @@ def test_variables_stay_as_written_and_are_looked_up_where_the_run_is_made_again
     with pytest.raises(RobobenchError, match="data > base > revision"):
         again(kept)
     assert again(kept, data="digits:mnist").fingerprint == kept.fingerprint
+
+
+def test_names_that_a_board_shows_are_those_of_what_is_found():
+    suite = parse_suite(HEAD + "conditions: []\n", "t.yaml")
+    kept = record_of(resolve(suite, [ModelEntry("zoo:mixer", name="m")], limit=10), "robobench run t")
+    with pytest.raises(RobobenchError, match=r"class names .*: 'cat', '0'"):
+        again(replace(kept, class_names=("cat", *kept.class_names[1:])))
+    with pytest.raises(RobobenchError, match=r"class names .*: '1', '10'"):
+        again(replace(kept, class_names=kept.class_names[:1]))
+    forged = replace(kept, data=(replace(kept.data[0], title="ImageNet"),))
+    with pytest.raises(RobobenchError, match=r"data > base > title .*: 'ImageNet', 'digits:mnist'"):
+        again(forged)
+    assert again(forged, data="digits:mnist").fingerprint == kept.fingerprint
+    assert again(replace(kept, class_names=())).fingerprint == kept.fingerprint
+
+
+def test_a_variable_that_leads_elsewhere_changes_no_name_but_the_path(monkeypatch, tmp_path):
+    for place in (tmp_path / name / label for name in ("here", "there") for label in "ab"):
+        place.mkdir(parents=True)
+        Image.new("RGB", (8, 8), "red" if place.name == "a" else "blue").save(place / "1.png")
+    data = '{source: folder, path: "${WHERE}", label_space: own}'
+    suite = parse_suite(HEAD.replace("{source: digits, path: mnist}", data) + "conditions: []\n", "t.yaml")
+    monkeypatch.setenv("WHERE", str(tmp_path / "here"))
+    kept = record_of(resolve(suite, [ModelEntry("zoo:mixer", name="m")]), "robobench run t")
+    monkeypatch.setenv("WHERE", str(tmp_path / "there"))
+    assert again(kept).data["base"].title != kept.data[0].title
+    with pytest.raises(RobobenchError, match="data > base > title"):
+        again(replace(kept, data=(replace(kept.data[0], title="ImageNet"),)))
 
 
 def test_what_is_published_names_no_place_of_this_machine():

@@ -200,4 +200,4 @@ def test_a_store_keeps_pictures(tmp_path):
 
 def test_records_hold_the_names_of_the_classes(tmp_path):
     results = run_own(tmp_path, folder(tmp_path / "data", images=1))
-    assert api.from_json(results.store.runs()[-1]).class_names == ("ant", "bee", "cat")
+    assert api.read_run(results.store.root, results.store.runs()[-1]).class_names == ("ant", "bee", "cat")

@@ -58,6 +58,7 @@ def test_what_has_a_default_may_be_missing_and_a_number_that_is_null_is_undefine
         ({"count": True}, "tree.count: expected int, got bool"),
         ({"count": None}, "tree.count: expected int, got NoneType"),
         ({"size": "1"}, "tree.size: expected number, got str"),
+        ({"size": 10**400}, "tree.size: expected a number that a float can hold"),
         ({"leaves": {}}, "tree.leaves: expected list, got dict"),
         ({"leaves": [{"name": 1}]}, r"tree.leaves\[0\].name: expected str, got int"),
         ({"leaves": [{"name": "x", "kind": "c"}]}, r"tree.leaves\[0\].kind: expected one of a, b, got 'c'"),
