@@ -45,6 +45,15 @@ Settings = Annotated[
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Let code that a suite file names run (file.py:factory).")
 ]
+CodeOfResult = Annotated[
+    bool, typer.Option("--allow-code", help="Let code that the result names run (file.py:factory).")
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", "-b", min=1, help="Images per pass; no number depends on it.")
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps; by default the best there is.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 KeepImages = Annotated[

@@ -41,15 +41,9 @@ def rerun(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Another results folder; by default RESULT-again."),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Images per pass; no number depends on it.")
-    ] = 64,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps; by default the best there is.")
-    ] = None,
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Let code that the result names run (file.py:factory).")
-    ] = False,
+    batch_size: options.BatchSize = 64,
+    device: options.Device = None,
+    allow_code: options.CodeOfResult = False,
     resume: Annotated[
         bool,
         typer.Option(

@@ -27,12 +27,8 @@ def run(
     data: options.Data = None,
     limit: options.Limit = None,
     out: options.Out = options.RESULTS,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Images per pass; no number depends on it.")
-    ] = 64,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps; by default the best there is.")
-    ] = None,
+    batch_size: options.BatchSize = 64,
+    device: options.Device = None,
     set_: options.Settings = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failure instead of going on.")

@@ -53,15 +53,9 @@ def verify(
         int | None,
         typer.Option("--seed", min=0, metavar="N", help="Draw the rows of an earlier verification again."),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Images per pass; no verdict depends on it.")
-    ] = 64,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps; by default the best there is.")
-    ] = None,
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Let code that the result names run (file.py:factory).")
-    ] = False,
+    batch_size: options.BatchSize = 64,
+    device: options.Device = None,
+    allow_code: options.CodeOfResult = False,
     json: options.Json = False,
 ) -> int:
     """Compute a random sample of a result's rows again and hold them against what it claims.
